@@ -27,9 +27,52 @@ pub struct ReadError {
 enum What {
     UnknownKey { key: String, known: &'static [&'static str] },
     UnknownWord { word: String, known: &'static [&'static str] },
-    Wrong { found: String, wanted: String },
+    Wrong { found: String, wanted: Wanted },
     Missing(&'static str),
     Other(String),
+}
+
+/// What kind of value belongs somewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Table,
+    List,
+    Text,
+    Flag,
+    Number,
+    /// A whole number of this range; an end that is not told is that of all numbers.
+    Whole {
+        least: Option<i64>,
+        most: Option<i64>,
+    },
+    /// What a type that takes several kinds says of itself.
+    Words(String),
+}
+
+impl Wanted {
+    /// Whether a list may stand there before anything else.
+    fn may_be_list(&self) -> bool {
+        // These words are ours: `by_shape!` has them.
+        matches!(self, Wanted::List) || matches!(self, Wanted::Words(words) if words.starts_with("a list"))
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wanted::Table => "a table",
+            Wanted::List => "a list",
+            Wanted::Text => "a string",
+            Wanted::Flag => "`true` or `false`",
+            Wanted::Number => "a number",
+            Wanted::Whole { least: Some(least), most: Some(most) } => {
+                return write!(f, "a whole number from {least} to {most}");
+            }
+            Wanted::Whole { least: Some(0), .. } => "a whole number, 0 or more",
+            Wanted::Whole { .. } => "a whole number",
+            Wanted::Words(words) => words,
+        })
+    }
 }
 
 impl ReadError {
@@ -63,23 +106,15 @@ impl de::Error for ReadError {
     }
 
     fn invalid_type(found: Unexpected<'_>, wanted: &dyn de::Expected) -> ReadError {
-        ReadError::new(What::Wrong { found: describe(&found), wanted: wanted_in_words(&wanted.to_string()) })
+        ReadError::new(What::Wrong { found: describe(&found), wanted: said(wanted) })
     }
 
     fn invalid_value(found: Unexpected<'_>, wanted: &dyn de::Expected) -> ReadError {
-        match (found, limits(&wanted.to_string())) {
-            // A whole number it is; what is the matter is its size.
-            (Unexpected::Signed(_) | Unexpected::Unsigned(_), Some((least, most))) => {
-                let wanted = format!("a whole number from {least} to {most}");
-                ReadError::new(What::Wrong { found: describe(&found), wanted })
-            }
-            _ => ReadError::invalid_type(found, wanted),
-        }
+        ReadError::invalid_type(found, wanted)
     }
 
     fn invalid_length(length: usize, wanted: &dyn de::Expected) -> ReadError {
-        let found = format!("a list of {length}");
-        ReadError::new(What::Wrong { found, wanted: wanted_in_words(&wanted.to_string()) })
+        ReadError::new(What::Wrong { found: format!("a list of {length}"), wanted: said(wanted) })
     }
 
     fn unknown_variant(word: &str, known: &'static [&'static str]) -> ReadError {
@@ -108,31 +143,15 @@ fn describe(found: &Unexpected<'_>) -> String {
     }
 }
 
-/// The least and the greatest number of a type that holds less than 64 bits.
-fn limits(wanted: &str) -> Option<(i64, i64)> {
-    match wanted {
-        "u8" => Some((0, u8::MAX.into())),
-        "u16" => Some((0, u16::MAX.into())),
-        "u32" => Some((0, u32::MAX.into())),
-        "i32" => Some((i32::MIN.into(), i32::MAX.into())),
-        _ => None,
-    }
-}
-
-/// serde's words for what it expects, in the words of TOML.
-fn wanted_in_words(wanted: &str) -> String {
-    match wanted {
-        "a string" | "a borrowed string" | "string" => "a string".to_owned(),
-        "a boolean" => "`true` or `false`".to_owned(),
-        "a sequence" => "a list".to_owned(),
-        "a map" => "a table".to_owned(),
-        "f64" | "f32" => "a number".to_owned(),
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".to_owned(),
-        "i8" | "i16" | "i32" | "i64" => "a whole number".to_owned(),
-        // Of all that TOML has, JSON lacks dates alone.
-        "any valid JSON value" => "a string, a number, a truth value, a list or a table".to_owned(),
-        other if other.starts_with("struct ") => "a table".to_owned(),
-        other => other.to_owned(),
+/// What a type says of itself that takes several kinds of values.
+fn said(wanted: &dyn de::Expected) -> Wanted {
+    let words = wanted.to_string();
+    // The one type of another crate that does: of all that TOML has, JSON lacks dates alone.
+    match words.as_str() {
+        "any valid JSON value" => {
+            Wanted::Words("a string, a number, a truth value, a list or a table".to_owned())
+        }
+        _ => Wanted::Words(words),
     }
 }
 
@@ -143,9 +162,58 @@ struct NodeDe<'a> {
 }
 
 impl<'a> NodeDe<'a> {
-    fn wrong(&self, wanted: &str) -> ReadError {
-        ReadError::new(What::Wrong { found: self.node.kind.describe(), wanted: wanted.to_owned() })
+    fn wrong(&self, wanted: Wanted) -> ReadError {
+        ReadError::new(What::Wrong { found: self.node.kind.describe(), wanted })
     }
+
+    fn words(&self, wanted: impl Into<String>) -> ReadError {
+        self.wrong(Wanted::Words(wanted.into()))
+    }
+
+    /// A whole number of a type with this range, if that is less than all that TOML has.
+    fn whole<'de, V: Visitor<'de>>(
+        self,
+        least: Option<i64>,
+        most: Option<i64>,
+        visitor: V,
+    ) -> Result<V::Value, ReadError>
+    where
+        'a: 'de,
+    {
+        match &self.node.kind {
+            Kind::Integer(number)
+                if least.is_none_or(|least| *number >= least) && most.is_none_or(|most| *number <= most) =>
+            {
+                self.deserialize_any(visitor)
+            }
+            Kind::Integer(_) => Err(self.wrong(Wanted::Whole { least, most })),
+            Kind::Huge(_) => self.deserialize_any(visitor),
+            Kind::Float(number) if !number.is_finite() => self.deserialize_any(visitor),
+            // Of what is no whole number at all the greatest is not what is the matter.
+            _ => Err(self.wrong(Wanted::Whole { least: least.filter(|least| *least == 0), most: None })),
+        }
+    }
+}
+
+/// Reads whole numbers of types with a range.
+macro_rules! whole_numbers {
+    ($($method:ident: $least:expr, $most:expr;)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+            self.whole($least, $most, visitor)
+        })*
+    };
+}
+
+/// Reads what is written in one way alone.
+macro_rules! plain_values {
+    ($($method:ident: $kind:pat, $wanted:expr;)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
+            match &self.node.kind {
+                $kind | Kind::Huge(_) => self.deserialize_any(visitor),
+                _ => Err(self.wrong($wanted)),
+            }
+        })*
+    };
 }
 
 impl<'de> Deserializer<'de> for NodeDe<'de> {
@@ -162,14 +230,12 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
             },
             Kind::Huge(number) => Err(ReadError::new(What::Wrong {
                 found: format!("the integer {number}"),
-                wanted: "one that fits 64 bits".to_owned(),
+                wanted: Wanted::Words("one that fits 64 bits".to_owned()),
             })),
-            Kind::Float(number) if !number.is_finite() => Err(self.wrong("a finite number")),
+            Kind::Float(number) if !number.is_finite() => Err(self.words("a finite number")),
             Kind::Float(number) => visitor.visit_f64(*number),
             Kind::Bool(truth) => visitor.visit_bool(*truth),
-            Kind::Datetime(_) => {
-                Err(de::Error::invalid_type(de::Unexpected::Other(&self.node.kind.describe()), &visitor))
-            }
+            Kind::Datetime(_) => Err(self.wrong(said(&visitor))),
             Kind::Removed => visitor.visit_unit(),
         }
     }
@@ -189,21 +255,21 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
     ) -> Result<V::Value, ReadError> {
         match &self.node.kind {
             Kind::Table(_) => self.deserialize_any(visitor),
-            _ => Err(self.wrong("a table")),
+            _ => Err(self.wrong(Wanted::Table)),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.kind {
             Kind::Table(_) => self.deserialize_any(visitor),
-            _ => Err(self.wrong("a table")),
+            _ => Err(self.wrong(Wanted::Table)),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.kind {
             Kind::List(_) => self.deserialize_any(visitor),
-            _ => Err(self.wrong("a list")),
+            _ => Err(self.wrong(Wanted::List)),
         }
     }
 
@@ -211,7 +277,7 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
         match &self.node.kind {
             Kind::Integer(number) => visitor.visit_f64(*number as f64),
             Kind::Float(_) | Kind::Huge(_) => self.deserialize_any(visitor),
-            _ => Err(self.wrong("a number")),
+            _ => Err(self.wrong(Wanted::Number)),
         }
     }
 
@@ -228,7 +294,7 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
             }
             _ => {
                 let list = list_of(known.iter().copied()).unwrap_or_default();
-                Err(self.wrong(&format!("one of the strings {list}")))
+                Err(self.words(format!("one of the strings {list}")))
             }
         }
     }
@@ -241,8 +307,23 @@ impl<'de> Deserializer<'de> for NodeDe<'de> {
         visitor.visit_newtype_struct(self)
     }
 
+    whole_numbers! {
+        deserialize_u8: Some(0), Some(u8::MAX.into());
+        deserialize_u16: Some(0), Some(u16::MAX.into());
+        deserialize_u32: Some(0), Some(u32::MAX.into());
+        deserialize_u64: Some(0), None;
+        deserialize_i32: Some(i32::MIN.into()), Some(i32::MAX.into());
+        deserialize_i64: None, None;
+    }
+
+    plain_values! {
+        deserialize_bool: Kind::Bool(_), Wanted::Flag;
+        deserialize_str: Kind::Text(_), Wanted::Text;
+        deserialize_string: Kind::Text(_), Wanted::Text;
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char str string bytes byte_buf
+        i8 i16 i128 u128 f32 char bytes byte_buf
         unit unit_struct tuple tuple_struct identifier ignored_any
     }
 }
@@ -399,36 +480,34 @@ fn fault(error: &ReadError, at: &TablePath) -> Diagnostic {
 }
 
 /// How a value of the wrong type would be written right, where that can be told.
-fn rewritten(found: &Kind, wanted: &str, at: &TablePath) -> Option<String> {
-    if let ([Step::Key(table), Step::Key(_)], "a table") = (at.0.as_slice(), wanted)
+fn rewritten(found: &Kind, wanted: &Wanted, at: &TablePath) -> Option<String> {
+    if let ([Step::Key(table), Step::Key(_)], Wanted::Table) = (at.0.as_slice(), wanted)
         && let "task" | "models" | "webhooks" | "profiles" = table.as_ref()
     {
         return Some(format!("these tables have names of their own: `[{table}.NAME]`"));
     }
-    match found {
-        Kind::Text(text) if wanted.starts_with("a list") && text.len() < 80 => {
+    match (found, wanted) {
+        (Kind::Text(text), wanted) if wanted.may_be_list() && text.len() < 80 => {
             Some(format!("write [{text:?}]"))
         }
-        Kind::Text(text) if wanted == "`true` or `false`" => match text.trim().to_lowercase().as_str() {
+        (Kind::Text(text), Wanted::Flag) => match text.trim().to_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => Some("write `true`".to_owned()),
             "false" | "no" | "off" | "0" => Some("write `false`".to_owned()),
             _ => None,
         },
-        Kind::Text(text) if wanted.contains("number") => {
+        (Kind::Text(text), Wanted::Number | Wanted::Whole { .. }) => {
             text.trim().parse::<f64>().ok().map(|_| format!("write `{}`", text.trim()))
         }
         // A condition is one expression in braces, and not a number in quotes.
-        Kind::Bool(truth) if wanted == "a string" && is_condition(at) => {
-            Some(format!("write \"{{{{ {truth} }}}}\""))
-        }
-        Kind::Integer(_) | Kind::Float(_) if wanted == "a string" && is_condition(at) => None,
-        Kind::Integer(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
-        Kind::Float(number) if wanted == "a string" => Some(format!("write \"{number}\"")),
-        Kind::List(items) if wanted == "a string" => match items.as_slice() {
+        (Kind::Bool(truth), Wanted::Text) if is_condition(at) => Some(format!("write \"{{{{ {truth} }}}}\"")),
+        (Kind::Integer(_) | Kind::Float(_), Wanted::Text) if is_condition(at) => None,
+        (Kind::Integer(number), Wanted::Text) => Some(format!("write \"{number}\"")),
+        (Kind::Float(number), Wanted::Text) => Some(format!("write \"{number}\"")),
+        (Kind::List(items), Wanted::Text) => match items.as_slice() {
             [Node { kind: Kind::Text(text), .. }] if text.len() < 80 => Some(format!("write {text:?}")),
             _ => None,
         },
-        Kind::Datetime(text) => Some(format!("put the date in quotes: \"{text}\"")),
+        (Kind::Datetime(text), _) => Some(format!("put the date in quotes: \"{text}\"")),
         _ => None,
     }
 }
