@@ -15,6 +15,7 @@ pub mod read;
 pub mod recipe;
 pub mod run;
 pub mod schema;
+mod syntax;
 pub mod tiers;
 mod toml_text;
 pub mod types;

@@ -1,4 +1,4 @@
-//! From the text of one TOML file to a tree of nodes, or to its syntax faults in plain words.
+//! From the text of one TOML file to a tree of nodes, or to its syntax faults with the places that matter.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,6 +10,7 @@ use toml_parser::lexer::TokenKind;
 
 use super::diagnostic::Diagnostic;
 use super::place::{Entry, Kind, Node, SourceSpan};
+use super::syntax::{self, Syntax, Words};
 use planexe_base::cores;
 
 /// Largest file that is read.
@@ -80,32 +81,28 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
     if errors.is_empty() {
         return Ok(Piece { source, at: 0 }.root(table));
     }
-    let mut found: Vec<(usize, usize, &str)> = errors
-        .iter()
-        .map(|error| {
-            let span = error.span().unwrap_or(0..0);
-            (span.start.min(text.len()), span.end.min(text.len()), error.message())
-        })
-        .collect();
+    let spans = errors.iter().map(|error| error.span().unwrap_or(0..0));
+    let mut found = syntax::faults(text, table.get_ref(), spans);
     // A file that is no TOML at all has a fault on every line, so nothing here may look at all of it for each.
     let newlines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line_of = |at: usize| newlines.partition_point(|&newline| newline < at);
     let brackets = Brackets::of(text);
     // Of several on a line the one about the list around it is the cause.
-    found.sort_by_key(|(start, _, message)| (line_of(*start), rank(message), *start));
+    found.sort_by_key(|(span, fault)| (line_of(span.start), fault.rank(), span.start));
     let mut faults: Vec<Diagnostic> = Vec::new();
     let mut seen: Vec<usize> = Vec::new();
     let mut last_line = None;
     // Under a header that was given before, every key may well have been.
     let mut doubled: Option<Range<usize>> = None;
-    for (start, end, message) in found {
+    for (span, syntax) in found {
+        let Range { start, end } = span;
         let line = line_of(start);
         let opener = brackets.open_at(start);
         // One on each line; and once a list is broken, what is read as part of it means nothing.
         if last_line == Some(line) || opener.is_some_and(|opener| seen.iter().any(|&other| other >= opener)) {
             continue;
         }
-        if message == "duplicate key" {
+        if syntax == Syntax::Duplicate {
             let line_start = line.checked_sub(1).map_or(0, |before| newlines[before] + 1);
             if text[line_start..].trim_start().starts_with('[') {
                 let next = text[start..].find("\n[").map_or(text.len(), |at| start + at);
@@ -119,16 +116,16 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
         }
         last_line = Some(line);
         seen.push(start);
-        let (words, wanted, hint) = in_words(text, message, start, end);
-        let mut fault = Diagnostic::at(place(start, end), words).maybe_hint(hint);
+        let Words { message, wanted, hint } = syntax.words(text, start..end);
+        let mut fault = Diagnostic::at(place(start, end), message).maybe_hint(hint);
         fault.wanted = wanted;
-        if message == "duplicate key"
+        if syntax == Syntax::Duplicate
             && let Some(first) = first_of(text, &text[start..end], start)
         {
             fault = fault.related(place(first.start, first.end), "first given here");
         }
         if let Some(opener) = opener
-            && (message.contains("in array") || message.starts_with("unclosed"))
+            && syntax.is_about_its_list()
             && line_of(opener) != line
         {
             fault = Diagnostic::at(place(opener, opener + 1), "a list or table that does not end")
@@ -136,7 +133,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
                 .related(place(start, end), "read as part of it")
                 .hint("close it before this");
         }
-        if message.starts_with("invalid multi-line")
+        if matches!(syntax, Syntax::OpenText { several: true, .. })
             && let Some(opener) = open_text(text, start)
         {
             fault.at = place(opener, opener + 3).into();
@@ -145,17 +142,6 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
         faults.push(fault);
     }
     Err(faults)
-}
-
-/// Which of several errors on a line is told.
-fn rank(message: &str) -> usize {
-    if message.contains("in array") {
-        0
-    } else if message.starts_with("invalid unquoted key") {
-        2
-    } else {
-        1
-    }
 }
 
 /// Which bracket of a value is open where: the outermost one from each place on where that is another.
@@ -274,149 +260,6 @@ fn first_of(text: &str, key: &str, before: usize) -> Option<std::ops::Range<usiz
         at += other.len();
     }
     found
-}
-
-/// What the parser says, up to ", expected"; and in plain words: message, caret label, hint.
-type Words = (&'static str, &'static str, &'static str, Option<&'static str>);
-
-/// Errors whose words are always the same.
-const IN_WORDS: &[Words] = &[
-    (
-        "key with no value",
-        "a key without a value",
-        "wanted `=`",
-        Some("write `key = value`; a comment starts with `#`"),
-    ),
-    (
-        "invalid basic string",
-        "a string that does not end",
-        "wanted `\"`",
-        Some("close the quote on this line, or use \"\"\"…\"\"\" for text of several lines"),
-    ),
-    (
-        "invalid literal string",
-        "a string that does not end",
-        "wanted `'`",
-        Some("close the quote on this line, or use '''…''' for text of several lines"),
-    ),
-    (
-        "invalid multi-line basic string",
-        "a text of several lines that does not end",
-        "wanted `\"\"\"`",
-        Some("close it with \"\"\""),
-    ),
-    (
-        "invalid multi-line literal string",
-        "a text of several lines that does not end",
-        "wanted `'''`",
-        Some("close it with '''"),
-    ),
-    (
-        "missing escaped value",
-        "an unknown escape in a string",
-        "no such escape",
-        Some("write `\\\\` for a backslash, or use 'single quotes', where nothing is escaped"),
-    ),
-    ("unclosed table", "a table header that does not end", "wanted `]`", None),
-    ("unclosed array of tables", "a table header that does not end", "wanted `]]`", None),
-    ("unclosed array", "a list that does not end", "wanted `]`", Some("close the list with `]`")),
-    ("unclosed inline table", "a table that does not end", "wanted `}`", Some("close the table with `}`")),
-    (
-        "unexpected `=` in array",
-        "unexpected `=` in a list",
-        "the list before this is not closed",
-        Some("close the list with `]`"),
-    ),
-    ("missing comma between array elements", "no comma between two elements of a list", "wanted `,`", None),
-    (
-        "unexpected key or value",
-        "something left over after the value",
-        "wanted the end of the line",
-        Some("start a new line for the next key; a comment starts with `#`"),
-    ),
-    ("unquoted keys cannot be empty", "a key without a name", "wanted a name", None),
-    ("unexpected leading zero", "a number with a leading zero", "remove the zero", None),
-];
-
-/// Quotes that a word processor makes of straight ones.
-const CURLY: [char; 4] = ['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'];
-
-/// A syntax error in words for someone who does not know the parser: message, caret label, hint.
-fn in_words(text: &str, message: &str, start: usize, end: usize) -> (String, Option<String>, Option<String>) {
-    let found = text.get(start..end).unwrap_or("");
-    let line = text[..start.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
-    let line = text[line..].lines().next().unwrap_or("").trim();
-    let (short, expected) = match message.split_once(", expected ") {
-        Some((short, expected)) => (short, Some(expected)),
-        None => (message, None),
-    };
-    let say = |message: String, wanted: &str, hint: Option<String>| (message, Some(wanted.to_owned()), hint);
-    let hint = |hint: &str| Some(hint.to_owned());
-    match short {
-        "duplicate key" if line.starts_with('[') => say(
-            format!("table `{}` is given twice", line.trim_matches(['[', ']'])),
-            "given before",
-            hint("merge the two tables, or rename one"),
-        ),
-        "duplicate key" => say(
-            format!("key `{found}` is given twice in one table"),
-            "given before",
-            hint("keep one of the two"),
-        ),
-        "string values must be quoted" => not_a_string(found),
-        "invalid boolean" => say(
-            format!("`{found}` is not a value"),
-            "wanted `true` or `false`",
-            match found.to_lowercase().as_bytes() {
-                [b't', ..] => hint("write `true`"),
-                [b'f', ..] => hint("write `false`"),
-                _ => None,
-            },
-        ),
-        "key with no value" if line.contains(':') && !line.contains('=') => say(
-            "a key without a value".to_owned(),
-            "wanted `=`",
-            hint("TOML writes `key = value`, not `key: value`"),
-        ),
-        "invalid unquoted key" => say(
-            format!("`{found}` in a key without quotes"),
-            "wanted letters, digits, `-` and `_`",
-            hint("put the key in quotes"),
-        ),
-        _ => {
-            if let Some((_, message, wanted, hint)) = IN_WORDS.iter().find(|(known, ..)| *known == short) {
-                return say((*message).to_owned(), wanted, hint.map(str::to_owned));
-            }
-            if let Some(kind) = short.strip_prefix("cannot extend value of type ") {
-                let kind = kind.split(' ').next().unwrap_or("");
-                let message =
-                    format!("`{found}` is used as a table here, but is given a value ({kind}) elsewhere");
-                return say(message, "not a table", None);
-            }
-            (short.to_owned(), expected.map(|expected| format!("wanted {expected}")), None)
-        }
-    }
-}
-
-/// A value that is neither quoted nor anything else: message, caret label, hint.
-fn not_a_string(found: &str) -> (String, Option<String>, Option<String>) {
-    let (message, wanted, hint) = match found {
-        "" => ("no value after `=`".to_owned(), "wanted a value", None),
-        "yes" | "no" | "on" | "off" | "Yes" | "No" => {
-            (format!("`{found}` is not a value"), "wanted `true` or `false`, or quotes around a string", None)
-        }
-        _ if found.starts_with(CURLY) => (
-            "curly quotes do not quote a string".to_owned(),
-            "wanted straight quotes",
-            Some(format!("write \"{}\"", found.trim_matches(CURLY))),
-        ),
-        _ => (
-            format!("`{found}` is not a value"),
-            "strings are written in quotes",
-            Some(format!("write \"{}\"", found.replace('"', ""))),
-        ),
-    };
-    (message, Some(wanted.to_owned()), hint)
 }
 
 /// What is parsed at once: a file, or some of a long one from this byte on.
