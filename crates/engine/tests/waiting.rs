@@ -150,6 +150,23 @@ fn a_pause_ends_by_itself_and_that_for_a_server_that_is_away_when_it_is_up() {
 }
 
 #[test]
+fn a_server_that_failed_again_and_again_is_tried_as_soon_as_it_is_up() {
+    let mut build = Build::of(vec![asks(&[0])], &[ONE]);
+    let mut now = ZERO;
+    for _ in 0..3 {
+        assert_eq!(build.starts(now), [(0, Some(0))]);
+        build.engine.call_ended(build.ids[0], Err(Class::ServerError), None);
+        build.ends(0, again(ZERO, false), now);
+        now += seconds(1);
+    }
+    assert!(build.starts(now).is_empty(), "no call passes for a while");
+    let until = build.engine.wakeup(now);
+    assert!(until.is_some_and(|until| until > now), "{until:?}");
+    build.engine.on(Event::ServerUp(0), now);
+    assert_eq!(build.starts(now), [(0, Some(0))]);
+}
+
+#[test]
 fn what_waits_for_a_model_that_takes_no_more_calls_asks_its_next_one() {
     let mut build = Build::of(vec![asks(&[0, 1]), asks(&[0, 1]), asks(&[0])], &[ONE, ONE]);
     assert_eq!(build.starts(ZERO), [(0, Some(0))]);
