@@ -69,8 +69,8 @@ fn run(mut args: Vec<OsString>, known: Option<UpToDate>, bundle: Bundle) -> u8 {
             }
             if error.use_stderr() && typed.iter().skip(1).any(|arg| arg == "--json") {
                 let session = Session::new(Globals::default(), environment());
-                let _ =
-                    session.print_json(&report::ErrorView::of(&mistyped(&error, &typed), session.server()));
+                let _ = session
+                    .print_json(&report::ErrorView::from_error(&mistyped(&error, &typed), session.server()));
             }
             return error.exit_code() as u8;
         }
@@ -189,7 +189,7 @@ fn show(session: &Session, error: &Error) {
     if session.globals.json {
         let _ = match &error.answer {
             Some(answer) => session.print_json(answer),
-            None => session.print_json(&report::ErrorView::of(error, session.server())),
+            None => session.print_json(&report::ErrorView::from_error(error, session.server())),
         };
     }
     session.complain(&lay_out(session, error));

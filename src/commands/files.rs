@@ -55,7 +55,7 @@ struct ListView<'a> {
 /// Lists files, or tells of one.
 pub fn run(session: &Session, args: &FilesArgs) -> Result<u8, Error> {
     let opened = session.open(true)?;
-    let files = Files::of(session, &opened)?;
+    let files = Files::new(session, &opened)?;
     let run_dir = opened.store.run_dir();
     if let Some(file) = &args.path {
         let info = files.info(file)?;

@@ -53,7 +53,7 @@ pub fn run(session: &Session, args: &ListArgs) -> Result<u8, Error> {
             .code("no_folder")
             .hint("`planexe new runs/NAME` makes a run in the folder `runs`"));
     }
-    let runs = Runs::of(&root);
+    let runs = Runs::new(&root);
     let found = runs.list(args.archived)?;
     let total = found.len();
     let rows = rows(&session.base(), found.into_iter().take(args.limit.unwrap_or(usize::MAX)).collect());

@@ -65,7 +65,7 @@ pub fn run(session: &Session, args: &McpArgs) -> Result<u8, Error> {
         pipelines,
         options: options(&base.place.defines, &base.place.allow_outside),
         base,
-        runs: Runs::of(&args.runs),
+        runs: Runs::new(&args.runs),
         profile: session.globals.profile.clone(),
         may_build: !args.no_build,
         max_builds: args.max_builds,

@@ -185,7 +185,7 @@ fn end(session: &Session, Experimented { view, refused, code }: Experimented) ->
         return Err(error);
     }
     let mut answer = serde_json::to_value(&view).unwrap_or_default();
-    let whole = serde_json::to_value(ErrorView::of(&error, session.server())).unwrap_or_default();
+    let whole = serde_json::to_value(ErrorView::from_error(&error, session.server())).unwrap_or_default();
     if let (Some(answer), Some(error)) = (answer.as_object_mut(), whole.get("error")) {
         answer.insert("error".to_owned(), error.clone());
     }

@@ -29,7 +29,7 @@ pub fn run(session: &Session, args: &UsageArgs) -> Result<u8, Error> {
     for store in stores(session, &args.runs)? {
         calls.extend(store.usage_lines()?);
         if args.prefixes {
-            store.calls().for_each(|call| sent.push(Sent::of(&call.record)))?;
+            store.calls().for_each(|call| sent.push(Sent::from_record(&call.record)))?;
         }
     }
     let mut view = UsageView::new(session.server(), &calls);
@@ -51,7 +51,7 @@ struct Sent {
 }
 
 impl Sent {
-    fn of(record: &CallRecord) -> Sent {
+    fn from_record(record: &CallRecord) -> Sent {
         Sent {
             started_utc: record.started_utc.clone(),
             endpoint: record.endpoint.clone(),

@@ -153,7 +153,7 @@ impl Watch<'_> {
                 }
                 Err(error) => return Err(self.session.open_error(error)),
             };
-            let watched = Watched::of(&opened);
+            let watched = Watched::new(&opened);
             // An edit between reading the pipeline and looking at its files must not be missed.
             let unchanged =
                 open::open(&place, false).is_ok_and(|again| again.project.digest == opened.project.digest);

@@ -41,7 +41,7 @@ enum Kind {
 /// Lists files.
 pub(super) fn list(context: &Context<'_>, of: List) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
-    let files = Files::of(&plan.session, &plan.opened)?;
+    let files = Files::new(&plan.session, &plan.opened)?;
     let kind = match of.kind {
         Kind::All => None,
         Kind::Output => Some(FileSort::Output),
@@ -82,7 +82,7 @@ pub struct Info {
 /// Looks at a file.
 pub(super) fn info(context: &Context<'_>, of: Info) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
-    let files = Files::of(&plan.session, &plan.opened)?;
+    let files = Files::new(&plan.session, &plan.opened)?;
     let project = &plan.opened.project;
     let page = project.page(&project.default).map(str::to_owned);
     let path = of.path.map(|path| path.0).or(page).ok_or_else(|| {
@@ -114,7 +114,7 @@ pub struct Read {
 /// Reads a file, or a piece of it.
 pub(super) fn read(context: &Context<'_>, of: Read) -> Result<Value, ToolError> {
     let plan = context.server.open(&of.plan_id)?;
-    let files = Files::of(&plan.session, &plan.opened)?;
+    let files = Files::new(&plan.session, &plan.opened)?;
     let row = files.find(&of.path)?;
     // Three bytes more, so that a sign at the end can be seen whole.
     let bytes = files.read(row, of.offset.0, of.limit.0 + 3)?;

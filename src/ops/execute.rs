@@ -111,7 +111,7 @@ pub fn execute(session: &Session, options: &ExecuteOptions) -> Result<Executed, 
     let rules = rules_of(session, options, &dir)?;
     let had_rules = rules.is_some();
     let mut ruler = rules.unwrap_or_else(|| rules_said(options)).ruler();
-    let project = Project::of(&plan, &mut ruler);
+    let project = Project::new(&plan, &mut ruler);
     let files = project.files(&plan, &ruler, &besides);
     require_own_outputs(&project, &files)?;
     let listed = listed.unwrap_or_default();

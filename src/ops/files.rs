@@ -119,7 +119,7 @@ pub struct Files {
 
 impl Files {
     /// Looks at a run.
-    pub fn of(session: &Session, opened: &Opened) -> Result<Files, Error> {
+    pub fn new(session: &Session, opened: &Opened) -> Result<Files, Error> {
         let seen = look(session, opened, &Index::load(&opened.store), &every_task(opened));
         Files::seen(opened, &seen)
     }

@@ -230,7 +230,7 @@ impl Session {
             OpenError::Diagnostics(faults) => {
                 let colour = self.style.depth != style::Depth::None;
                 let text = faults.render(colour, self.style.columns());
-                let mut view = FaultsView::of(&faults, self.server());
+                let mut view = FaultsView::new(&faults, self.server());
                 view.error.next.iter_mut().for_each(|command| *command = self.typed(command));
                 let answer = serde_json::to_value(&view).ok().map(Box::new);
                 Error { answer, ..Error::rendered(Kind::Manifest, text).code("faults") }

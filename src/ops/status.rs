@@ -134,7 +134,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         last_llm_call_at: latest(calls.last_utc, asked),
         eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
-        quality_summary: QualitySummary::of(&tasks),
+        quality_summary: QualitySummary::from_tasks(&tasks),
         parked: store.read_parked().iter().map(parked_view).collect(),
         error: (seen.phase == RunPhase::Failed).then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),

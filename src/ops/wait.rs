@@ -100,7 +100,7 @@ pub fn wait<T>(
 pub fn news_of(seen: &Seen) -> Vec<News> {
     // What an earlier build left is not yet what this one will do.
     let since = seen.builder().and_then(|owner| owner.started_utc.as_deref());
-    News::of(&seen.standing.tasks, since)
+    News::from_tasks(&seen.standing.tasks, since)
 }
 
 fn moment(seen: &Seen, news: &[News]) -> Moment {

@@ -85,7 +85,7 @@ pub(super) fn answer(server: &Server, request: &Request, name: &str) -> Result<A
 
 /// Lets a paused build go on, or starts one that outlives this server.
 fn build(session: &Session) -> Result<Answer, Refused> {
-    let store = session.records(false).map_err(|error| Refused::of(&error))?;
+    let store = session.records(false).map_err(|error| Refused::from_error(&error))?;
     if building(&store).is_some() && store.is_paused() {
         store.ask(&Control::Pause(false)).map_err(|error| Refused::new(500, &error.to_string()))?;
         return Answer::json(&json!({ "message": "it was paused and continues" }));

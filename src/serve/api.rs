@@ -44,7 +44,7 @@ pub(super) fn answer(server: &Server, request: &Request, name: &str) -> Result<A
             let session = server.session(request)?;
             let answered =
                 session.open(false).and_then(|opened| of_run(server, &session, &opened, request, name));
-            answered.map_err(|error| Refused::of(&error))
+            answered.map_err(|error| Refused::from_error(&error))
         }
         _ => Err(Refused::new(404, "there is nothing of this name")),
     }
@@ -95,7 +95,7 @@ fn runs(server: &Server) -> Result<Answer, Refused> {
     let Subject::Runs(root) = &server.subject else {
         return Err(Refused::new(404, "this server was started for one run"));
     };
-    let found = Runs::of(root).list(false).map_err(|error| Refused::of(&Error::from(error)))?;
+    let found = Runs::new(root).list(false).map_err(|error| Refused::from_error(&Error::from(error)))?;
     let total = found.len();
     let session = server.base.session(root);
     Answer::json(&json!({

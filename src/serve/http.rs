@@ -168,7 +168,7 @@ impl Refused {
     }
 
     /// What an operation said, as `--json` prints it.
-    pub(super) fn of(error: &Error) -> Refused {
+    pub(super) fn from_error(error: &Error) -> Refused {
         let hints: Vec<String> = error.hints.iter().map(|hint| hint.text().to_owned()).collect();
         let body = json!({ "error": { "message": error.message, "code": error.code, "hints": hints } });
         Refused { status: 409, body }

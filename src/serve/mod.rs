@@ -201,7 +201,7 @@ impl Server {
             if streams >= MOST_STREAMS {
                 return Err(Refused::new(503, "too many pages follow this server"));
             }
-            let store = self.session(request)?.records(false).map_err(|error| Refused::of(&error))?;
+            let store = self.session(request)?.records(false).map_err(|error| Refused::from_error(&error))?;
             self.feeds.of(store.run_dir()).stream(&store, request, stream);
             return Ok(None);
         }
@@ -242,7 +242,7 @@ impl Server {
             Subject::Runs(root) => {
                 let run = run.ok_or_else(|| Refused::new(400, "`run` is missing: the name of a run"))?;
                 // Only a name of the list, never a path.
-                let dir = Runs::of(root).find(&run);
+                let dir = Runs::new(root).find(&run);
                 let dir = dir.ok_or_else(|| Refused::new(404, "there is no run of this name"))?;
                 Ok(self.base.session(&dir))
             }

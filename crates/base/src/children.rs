@@ -76,7 +76,7 @@ pub struct Family(Vec<Pid>);
 
 impl Family {
     /// Those there are now.
-    pub fn of(child: &Child) -> Family {
+    pub fn new(child: &Child) -> Family {
         let first = Pid::from_child(child);
         let mut family = vec![first];
         let parents = parents();

@@ -446,7 +446,7 @@ pub struct Evaluation {
 
 impl Evaluation {
     /// As it is recorded, if it is one.
-    pub fn of(value: Option<&Value>) -> Option<Evaluation> {
+    pub fn from_value(value: Option<&Value>) -> Option<Evaluation> {
         serde_json::from_value(value?.clone()).ok()
     }
 

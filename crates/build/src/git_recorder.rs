@@ -174,7 +174,7 @@ fn commit_with(
     }
     let committer = match committer {
         Some(committer) => committer,
-        none => none.insert(Committer::of(store)?),
+        none => none.insert(Committer::new(store)?),
     };
     let mut rest = tasks;
     while !rest.is_empty() {
@@ -197,7 +197,7 @@ pub fn found(store: &Store, commit: Commit) -> Result<(), NotCommitted> {
         Git::at(store.run_dir()).contained().must(&["init", "-q"])?;
     }
     fs::make_dirs(&store.planexe_dir(), Durability::Unsynced)?;
-    Committer::of(store)?.commit(&[commit])
+    Committer::new(store)?.commit(&[commit])
 }
 
 /// A repository, and the way a run lies in it.
@@ -214,7 +214,7 @@ struct Committer {
 }
 
 impl Committer {
-    fn of(store: &Store) -> Result<Committer, NotCommitted> {
+    fn new(store: &Store) -> Result<Committer, NotCommitted> {
         let run = store.run_dir();
         // Looked for without git: a run that lies in none starts no process.
         if !fs::resolved(run).ancestors().any(|folder| folder.join(".git").exists()) {

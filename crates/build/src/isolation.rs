@@ -37,7 +37,7 @@ pub struct Place {
 
 impl Place {
     /// Where a folder lies; none if that is in no work tree.
-    pub fn of(run: &Path) -> Result<Option<Place>, GitError> {
+    pub fn find(run: &Path) -> Result<Option<Place>, GitError> {
         let said =
             Git::at(run).run(&["rev-parse", "--show-toplevel", "--git-common-dir", "--show-prefix"])?;
         let text = String::from_utf8_lossy(&said.out).into_owned();
@@ -188,7 +188,7 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
             format!("git is version {found}; isolated tasks want {wanted} or later"),
         ));
     }
-    let place = Place::of(run).map_err(of_git)?.ok_or_else(|| {
+    let place = Place::find(run).map_err(of_git)?.ok_or_else(|| {
         setup(
             "no_repository",
             format!("`{}` is in no git work tree, and an isolated task needs one", shown_path(run)),

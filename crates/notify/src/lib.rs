@@ -110,7 +110,7 @@ impl Receivers {
                 self.faults.push(format!("{label} is sent nothing: `{variable}` is not set"));
                 return;
             };
-            receiver.key = Key::of(secret.expose());
+            receiver.key = Key::from_secret(secret.expose());
             if receiver.key.is_none() {
                 self.faults.push(format!(
                     "{label} is sent nothing: `{variable}` is not a signing secret (`whsec_` and base64)"

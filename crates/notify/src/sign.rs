@@ -22,7 +22,7 @@ impl std::fmt::Debug for Key {
 
 impl Key {
     /// Reads a secret: `whsec_` and base64. None if it is none.
-    pub fn of(secret: &str) -> Option<Key> {
+    pub fn from_secret(secret: &str) -> Option<Key> {
         let encoded = secret.trim();
         let bytes = BASE64.decode(encoded.strip_prefix("whsec_").unwrap_or(encoded)).ok()?;
         (!bytes.is_empty()).then(|| Key(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
@@ -44,7 +44,7 @@ mod tests {
     /// The vector of the Standard Webhooks libraries.
     #[test]
     fn the_vector_of_the_specification() {
-        let key = Key::of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
+        let key = Key::from_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("a secret");
         let signature = key.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
@@ -58,7 +58,7 @@ mod tests {
             ("whsec_", false),
             ("not base64!", false),
         ] {
-            assert_eq!(Key::of(text).is_some(), wanted, "{text}");
+            assert_eq!(Key::from_secret(text).is_some(), wanted, "{text}");
         }
     }
 }

@@ -212,7 +212,7 @@ impl Project {
 
     /// Files that no item of a fan-out may write.
     pub fn guarded(&self) -> &Guarded {
-        self.guarded.get_or_init(|| Guarded::of(self))
+        self.guarded.get_or_init(|| Guarded::new(self))
     }
 
     /// The declaration of a task.

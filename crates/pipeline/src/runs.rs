@@ -51,7 +51,7 @@ impl From<FsError> for Unmoved {
 
 impl Runs {
     /// The runs in a folder.
-    pub fn of(root: &Path) -> Runs {
+    pub fn new(root: &Path) -> Runs {
         Runs { root: fs::resolved(root) }
     }
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn runs_are_found_put_aside_and_removed() {
         let temp = tempfile::tempdir().unwrap();
-        let runs = Runs::of(temp.path());
+        let runs = Runs::new(temp.path());
         let dir = |name: &str| temp.path().join(name);
         put(&dir("one/run.toml"), "pipeline = \"p\"\ncreated = \"2026-01-01T00:00:00Z\"\n");
         put(&dir("two/run.toml"), "pipeline = \"p\"\ncreated = \"2026-02-01T00:00:00Z\"\n");

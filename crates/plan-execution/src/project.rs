@@ -103,7 +103,7 @@ pub struct Project<'p> {
 
 impl<'p> Project<'p> {
     /// A plan's.
-    pub fn of(plan: &'p Plan, ruler: &mut Ruler) -> Project<'p> {
+    pub fn new(plan: &'p Plan, ruler: &mut Ruler) -> Project<'p> {
         let by_phase = ruler.rules.approve == Approve::Phases;
         let Order { waits_for, mut dropped } = order::of(plan, by_phase);
         dropped.splice(0..0, plan.ignored.iter().map(|line| clean(line)));

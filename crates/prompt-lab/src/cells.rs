@@ -324,7 +324,7 @@ fn one(store: &Store, output: &str) -> Became {
     let StatusRead::Valid(status) = store.read_status(output) else { return Became::default() };
     let Status { state, last, quality, result, .. } = *status;
     let AttemptResult { failure, usage, outputs } = result;
-    let evaluation = Evaluation::of(quality.eval.as_ref());
+    let evaluation = Evaluation::from_value(quality.eval.as_ref());
     let usage = usage.unwrap_or_default();
     let own = failure.as_ref().is_some_and(is_own);
     let mut became = Became {

@@ -42,7 +42,7 @@ pub struct Judge {
 
 impl Judge {
     /// The judge of a task's texts.
-    pub fn of(subject: &Subject<'_>) -> Result<Judge, FsError> {
+    pub fn new(subject: &Subject<'_>) -> Result<Judge, FsError> {
         let (project, set) = (subject.project, &subject.project.tables.optimize);
         let prompt = set.judge.clone().unwrap_or_else(|| ask(subject));
         let text = match is_inline(&prompt) {

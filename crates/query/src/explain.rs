@@ -63,7 +63,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         cannot_run: judgement.is_some_and(|judgement| judgement.failure.is_some()),
         attempt: view.last.attempt,
         failure: view.result.failure.clone(),
-        eval: Evaluation::of(view.quality.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
+        eval: Evaluation::from_value(view.quality.eval.as_ref().or(done.and_then(|done| done.eval.as_ref()))),
         isolation: view.isolation.clone(),
         asked: (view.state == State::Waiting && spec.isolate.is_none())
             .then(|| view.doing.clone().unwrap_or_else(|| "see what it asks".to_owned())),

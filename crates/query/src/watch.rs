@@ -123,7 +123,7 @@ pub struct Watched {
 
 impl Watched {
     /// Of a run and its pipeline.
-    pub fn of(opened: &Opened) -> Watched {
+    pub fn new(opened: &Opened) -> Watched {
         let project = &opened.project;
         let mut watched = Watched {
             run: project.run.clone(),

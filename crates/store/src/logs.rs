@@ -346,9 +346,9 @@ mod tests {
         let (_dir, store) = store();
         for _ in 0..2 {
             let logs = Logs::new(&store);
-            logs.usage(&UsageLine::of(call(), Ok(&reply()), store.run_dir())).unwrap();
+            logs.usage(&UsageLine::new(call(), Ok(&reply()), store.run_dir())).unwrap();
             let other = CallOf { model: "big", ..call() };
-            logs.usage(&UsageLine::of(other, Ok(&reply()), store.run_dir())).unwrap();
+            logs.usage(&UsageLine::new(other, Ok(&reply()), store.run_dir())).unwrap();
         }
         let kept: ActivityOverview =
             serde_json::from_str(&text(&store, "activity_overview.json").unwrap()).unwrap();
@@ -362,7 +362,7 @@ mod tests {
         let (_dir, store) = store();
         let logs = Logs::new(&store);
         let line =
-            |ended_utc: &str| UsageLine::of(CallOf { ended_utc, ..call() }, Ok(&reply()), store.run_dir());
+            |ended_utc: &str| UsageLine::new(CallOf { ended_utc, ..call() }, Ok(&reply()), store.run_dir());
         let (one, two) = (line("2026-03-01T22:15:01Z"), line("2026-03-01T22:15:02Z"));
         logs.usage_unless_there(&one).unwrap();
         logs.usage(&two).unwrap();
@@ -381,7 +381,7 @@ mod tests {
         for n in 1..=u64::from(AT_ONCE) + 5 {
             let ended_utc = format!("2026-03-01T22:15:{n:02}Z");
             let line =
-                UsageLine::of(CallOf { ended_utc: &ended_utc, ..call() }, Ok(&reply()), store.run_dir());
+                UsageLine::new(CallOf { ended_utc: &ended_utc, ..call() }, Ok(&reply()), store.run_dir());
             logs.usage(&line).unwrap();
             assert_eq!(kept().total_tokens, 15 * n.min(AT_ONCE.into()));
         }
@@ -450,7 +450,7 @@ mod tests {
         let (_dir, store) = store();
         write(&store, "usage_metrics.jsonl", "{\"timestamp\":1}\nbad\n");
         let logs = Logs::new(&store);
-        logs.usage(&UsageLine::of(call(), Ok(&reply()), store.run_dir())).unwrap();
+        logs.usage(&UsageLine::new(call(), Ok(&reply()), store.run_dir())).unwrap();
         assert_eq!(store.activity_overview().unwrap().total_tokens, 15);
     }
 }

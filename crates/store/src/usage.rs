@@ -98,7 +98,7 @@ pub struct CallOf<'a> {
 
 impl UsageLine {
     /// The line of one call, answered or failed.
-    pub fn of(call: CallOf<'_>, result: Result<&Reply, &CallError>, run_dir: &Path) -> UsageLine {
+    pub fn new(call: CallOf<'_>, result: Result<&Reply, &CallError>, run_dir: &Path) -> UsageLine {
         let usage = match result {
             Ok(reply) => reply.usage,
             Err(error) => error.usage,
@@ -300,7 +300,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_line_of_usage_has_the_names_others_read() {
-        let line = UsageLine::of(call(), Ok(&reply()), Path::new("/runs/1"));
+        let line = UsageLine::new(call(), Ok(&reply()), Path::new("/runs/1"));
         let value = serde_json::to_value(&line).unwrap();
         let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
@@ -327,7 +327,7 @@ pub(crate) mod tests {
         assert_eq!(value["gen_ai"]["response.finish_reasons"][0], "stop");
         let error = CallError::new(Class::RateLimit, "x".repeat(5000));
         let of = CallOf { error_id: Some("abc"), ..call() };
-        let value = serde_json::to_value(UsageLine::of(of, Err(&error), Path::new("/runs/1"))).unwrap();
+        let value = serde_json::to_value(UsageLine::new(of, Err(&error), Path::new("/runs/1"))).unwrap();
         assert_eq!(value["success"], false);
         assert_eq!(value["error"], "rate_limit");
         assert_eq!(value["error_id"], "abc");

@@ -247,7 +247,7 @@ fn editor_to_its_end(mut editor: Child, received: &Signals) -> io::Result<(ExitS
             && told.is_none()
             && status.is_none()
         {
-            let family = Family::of(&editor);
+            let family = Family::new(&editor);
             family.signal(if signal == SIGHUP { Signal::HUP } else { Signal::TERM });
             told = Some((family, signal, Instant::now()));
         }

@@ -52,12 +52,12 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
                     session.say(&format!("attempt {attempt}:"));
                 }
                 ended = false;
-                text.get_or_insert_with(|| Text::of(attempt)).go_on(session, store, task)?;
+                text.get_or_insert_with(|| Text::new(attempt)).go_on(session, store, task)?;
             }
             None if builder.is_none() && left(store, task).is_some() => {
                 ended = false;
                 if let Some(files) = left(store, task) {
-                    let text = text.get_or_insert_with(|| Text::of(files.job.attempt));
+                    let text = text.get_or_insert_with(|| Text::new(files.job.attempt));
                     text.go_on_in(session, &files.log())?;
                 }
             }
@@ -66,7 +66,7 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
                 let comes_again = matches!(state, None | Some(State::Pending | State::Running));
                 if complete || builder.is_none() || (ended && !comes_again) {
                     if !ended && let Some(status) = &status {
-                        Text::of(status.last.attempt).finish(session, store, task)?;
+                        Text::new(status.last.attempt).finish(session, store, task)?;
                     }
                     return Ok(tell_end(session, builder, status.as_ref()));
                 }
@@ -112,7 +112,7 @@ struct Text {
 }
 
 impl Text {
-    fn of(attempt: u32) -> Text {
+    fn new(attempt: u32) -> Text {
         Text { attempt, shown: Vec::new(), cut: Vec::new() }
     }
 

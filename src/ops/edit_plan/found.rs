@@ -54,7 +54,7 @@ struct Former {
 
 impl Found {
     /// Judges every task by what lies there, and again with the new text, in `edited`, in the plan's place.
-    pub(super) fn of(session: &Session, opened: &Opened, plan: &str, edited: &Path) -> Result<Found, Error> {
+    pub(super) fn new(session: &Session, opened: &Opened, plan: &str, edited: &Path) -> Result<Found, Error> {
         let env = |name: &str| session.variable(name);
         let store = &opened.store;
         let index = Index::load(store);

@@ -64,7 +64,7 @@ pub struct PlanChange<'a> {
 impl PlanChange<'_> {
     /// What the change makes stale, with the new text in a file.
     pub fn look(&self, edited: &Path) -> Result<(Found, EditPlanView), Error> {
-        let found = Found::of(self.session, self.opened, self.plan, edited)?;
+        let found = Found::new(self.session, self.opened, self.plan, edited)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let view = found.view(self.opened, self.plan, &diff(&text(self.old), &text(self.new)));
         Ok((found, view))

@@ -93,7 +93,7 @@ impl<'a> Work<'a> {
         let mut bench = Bench::new(session, opened, subject, experiments, models, references, screen)?;
         bench.samples = rules.samples;
         if rules.compare == Compare::Pairwise {
-            let judge = Judge::of(&subject)?;
+            let judge = Judge::new(&subject)?;
             bench.check_judge(&judge)?;
             bench.judge = Some(judge);
         }

@@ -135,8 +135,8 @@ pub fn hash_signed(path: &Path) -> Result<Option<Hashed>> {
 
 pub(super) fn signed((mut file, metadata): (File, Metadata)) -> io::Result<Hashed> {
     let (digest, bytes) = hash_open(&mut file, metadata.len())?;
-    let after = Signature::of(&retry(|| file.metadata())?);
-    Ok(Hashed { before: Signature::of(&metadata), after, digest, bytes })
+    let after = Signature::from_metadata(&retry(|| file.metadata())?);
+    Ok(Hashed { before: Signature::from_metadata(&metadata), after, digest, bytes })
 }
 
 /// A regular file as it was read, no link followed.

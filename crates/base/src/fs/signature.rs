@@ -33,7 +33,7 @@ impl Signature {
         }
     }
 
-    pub(super) fn of(metadata: &Metadata) -> Signature {
+    pub(super) fn from_metadata(metadata: &Metadata) -> Signature {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Signature {
             size: metadata.size(),

@@ -298,8 +298,8 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     // An attempt that the disk ended was cut off as by a kill: what came of it may not have been noted.
     let by_disk = status.result.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Io);
     let left = Some((if by_disk { State::Running } else { status.state }, status.last.attempt));
-    let evaluation =
-        Evaluation::of(status.quality.eval.as_ref()).filter(|_| status.last.decision_id.as_ref() == decision);
+    let evaluation = Evaluation::from_value(status.quality.eval.as_ref())
+        .filter(|_| status.last.decision_id.as_ref() == decision);
     // One that failed begins its rounds anew, with the notes.
     let round = match &evaluation {
         Some(it) if it.score.is_some() && status.state != State::Failed => it.round + 1,

@@ -410,7 +410,7 @@ impl Counted<'_> {
             ended_utc: &record.ended_utc,
             duration_s: call.took.as_secs_f64(),
         };
-        ctx.logs.usage(&UsageLine::of(of, result, &ctx.project.run))
+        ctx.logs.usage(&UsageLine::new(of, result, &ctx.project.run))
     }
 
     fn count(&self, usage: &Usage) {

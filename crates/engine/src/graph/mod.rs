@@ -388,7 +388,7 @@ impl Graph {
             shared.instances = added.clone();
             shared.complete = complete;
         }
-        let mut taken = self.taken.take().unwrap_or_else(|| Arc::new(Taken::of(self)));
+        let mut taken = self.taken.take().unwrap_or_else(|| Arc::new(Taken::from_graph(self)));
         let all = Arc::make_mut(&mut taken);
         added.iter().for_each(|&id| all.add(self, id));
         self.taken = Some(taken);

@@ -37,7 +37,7 @@ pub(super) struct Taken {
 
 impl Taken {
     /// The outputs of all tasks that have their names already.
-    pub(super) fn of(graph: &Graph) -> Taken {
+    pub(super) fn from_graph(graph: &Graph) -> Taken {
         let mut taken = Taken::default();
         for id in graph.ids().filter(|&id| graph[id].kind == Kind::Single) {
             taken.add(graph, id);

@@ -32,7 +32,7 @@ pub struct Read<'a> {
 
 impl Guarded {
     /// Of a project.
-    pub fn of(project: &Project) -> Guarded {
+    pub fn new(project: &Project) -> Guarded {
         let mut guarded = Guarded::default();
         for (path, _) in &project.sources {
             let what = if *path == project.file { "the pipeline itself" } else { "a file of the pipeline" };

@@ -34,7 +34,7 @@ fn look(opened: &Opened) -> Result<Vec<Finding>, GitError> {
         let wanted = format!("install git {}.{} or later", OLDEST.0, OLDEST.1);
         return Ok(vec![Finding::fail("isolated", told, wanted)]);
     }
-    let Some(place) = Place::of(run)? else {
+    let Some(place) = Place::find(run)? else {
         let message = "an isolated task needs a git work tree, and the run is in none";
         return Ok(vec![Finding::fail("isolated", message, "git init, or remove `isolate`")]);
     };

@@ -43,7 +43,7 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     /// Of a line; as this version writes it, it is read no further than the name of the task.
-    fn of(line: &'a [u8]) -> Option<Head<'a>> {
+    fn parse(line: &'a [u8]) -> Option<Head<'a>> {
         Head::of_ours(line).or_else(|| serde_json::from_slice(line).ok())
     }
 
@@ -95,7 +95,7 @@ impl History {
             if read == 0 {
                 return Ok(last);
             }
-            if let Some(Head { n, task }) = Head::of(&line) {
+            if let Some(Head { n, task }) = Head::parse(&line) {
                 let line = at..at + read;
                 match last.get_mut(&*task) {
                     Some(known) => *known = Last { n: known.n.max(n), says: None, line },

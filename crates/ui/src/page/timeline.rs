@@ -29,7 +29,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn of(timeline: &Timeline) -> Axis {
+    fn new(timeline: &Timeline) -> Axis {
         let mut busy: Vec<(Micros, Micros)> = timeline.all().map(|slice| (slice.from, slice.to)).collect();
         busy.sort_unstable();
         let all: Micros = busy.iter().map(|(from, to)| to - from).max().unwrap_or(0);
@@ -64,7 +64,7 @@ impl Axis {
 
 /// The picture, and in words what is left out of it. `links`: where each task leads to.
 pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
-    let axis = Axis::of(timeline);
+    let axis = Axis::new(timeline);
     let slots =
         timeline.attempts.iter().chain(&timeline.calls).map(|slice| slice.slot + 1).max().unwrap_or(0);
     let waits = timeline.waits.iter().map(|slice| slice.slot + 1).max().unwrap_or(0);

@@ -54,7 +54,7 @@ pub struct FaultsView {
 
 impl FaultsView {
     /// The data of faults.
-    pub fn of(faults: &Diagnostics, server: Server) -> FaultsView {
+    pub fn new(faults: &Diagnostics, server: Server) -> FaultsView {
         FaultsView {
             schema: SCHEMA,
             server,

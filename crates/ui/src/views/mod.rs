@@ -95,7 +95,7 @@ pub struct ErrorBody {
 
 impl ErrorView {
     /// The data of an error.
-    pub fn of(error: &exit::Error, server: Server) -> ErrorView {
+    pub fn from_error(error: &exit::Error, server: Server) -> ErrorView {
         ErrorView {
             schema: SCHEMA,
             server,
@@ -359,7 +359,8 @@ impl TaskView {
             let lane = if lane.is_empty() { String::new() } else { format!("lane {}, ", clean(lane)) };
             parts.push(format!("{lane}in {}", clean(&isolation.worktree)));
         }
-        if let Some(evaluation) = Evaluation::of(self.quality.eval.as_ref()).filter(|it| it.score.is_some())
+        if let Some(evaluation) =
+            Evaluation::from_value(self.quality.eval.as_ref()).filter(|it| it.score.is_some())
             && self.state == State::Done
         {
             parts.push(format!("score {}", evaluation.score.unwrap_or_default()));

@@ -31,7 +31,7 @@ pub struct News {
 
 impl News {
     /// What happened to tasks since a build began; to all of them if none runs. Of a loop its items.
-    pub fn of(tasks: &[TaskView], since: Option<&str>) -> Vec<News> {
+    pub fn from_tasks(tasks: &[TaskView], since: Option<&str>) -> Vec<News> {
         let families: HashSet<&str> = tasks.iter().filter_map(|task| task.family.as_deref()).collect();
         let counts = |task: &&TaskView| {
             matches!(task.state, State::Failed | State::Waiting)

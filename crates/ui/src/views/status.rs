@@ -110,7 +110,7 @@ pub struct QualitySummary {
 
 impl QualitySummary {
     /// From the tasks.
-    pub fn of(tasks: &[TaskView]) -> QualitySummary {
+    pub fn from_tasks(tasks: &[TaskView]) -> QualitySummary {
         let named = |flag: fn(&TaskView) -> Option<bool>| {
             let flagged = tasks.iter().filter(|task| task.state.is_complete() && flag(task) == Some(true));
             flagged.map(|task| task.task.clone()).collect::<Vec<_>>()
@@ -155,7 +155,8 @@ const ROWS: usize = 30;
 impl StatusView {
     /// For people. `verbose` shows each instance of a fan-out and each task on a line of its own.
     pub fn text(&self, style: &Style, verbose: bool) -> String {
-        let rows = if verbose { self.tasks.iter().map(Row::of).collect() } else { folded(&self.tasks) };
+        let rows =
+            if verbose { self.tasks.iter().map(Row::from_task).collect() } else { folded(&self.tasks) };
         let mut text = self.head(style);
         if !rows.is_empty() {
             text.push('\n');
@@ -318,7 +319,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(task: &TaskView) -> Row {
+    fn from_task(task: &TaskView) -> Row {
         let (glyph, word) = task.sign();
         let time = match (task.state, task.seconds()) {
             (State::Running, Some(seconds)) => style::elapsed(seconds),
@@ -335,7 +336,7 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
     for task in tasks.iter().filter(|task| task.family.is_none()) {
         let instances: Vec<&TaskView> =
             tasks.iter().filter(|other| other.family.as_deref() == Some(task.task.as_str())).collect();
-        let mut row = Row::of(task);
+        let mut row = Row::from_task(task);
         if !instances.is_empty() {
             let complete = instances.iter().filter(|instance| instance.state.is_complete()).count();
             let skipped = instances.iter().filter(|instance| instance.state == State::Skipped).count();
@@ -365,7 +366,7 @@ fn folded(tasks: &[TaskView]) -> Vec<Row> {
     let orphans = without_families(tasks).filter(|task| {
         task.family.as_ref().is_some_and(|family| !tasks.iter().any(|other| other.task == *family))
     });
-    rows.extend(orphans.map(Row::of));
+    rows.extend(orphans.map(Row::from_task));
     rows
 }
 

@@ -58,7 +58,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
             ..RunView::default()
         },
         counts: counts(&tasks),
-        quality_summary: QualitySummary::of(&tasks),
+        quality_summary: QualitySummary::from_tasks(&tasks),
         tasks,
         steps_completed: 2,
         steps_total: 9,
@@ -230,7 +230,7 @@ fn rescued_is_a_starred_done() {
         quality: Quality { rescued: Some(true), ..Quality::default() },
         ..timed("agent", State::Done, 1.0)
     }];
-    view.quality_summary = QualitySummary::of(&view.tasks);
+    view.quality_summary = QualitySummary::from_tasks(&view.tasks);
     let text = view.text(&AT_80, false);
     assert!(text.contains("✓* done  agent  1.0s  rescued by its evaluation\n"), "{text}");
     assert!(text.contains("Rescued: agent\n"), "{text}");

@@ -303,7 +303,7 @@ impl Asking<'_> {
             ended_utc: &record.ended_utc,
             duration_s: elapsed.as_secs_f64(),
         };
-        ctx.logs.usage(&UsageLine::of(call, result, &ctx.project.run))
+        ctx.logs.usage(&UsageLine::new(call, result, &ctx.project.run))
     }
 
     /// An answer that does not hold: asked for again with what was wrong, while the budget lasts.

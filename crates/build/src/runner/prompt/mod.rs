@@ -250,7 +250,7 @@ fn line_of_kept(ctx: &BuildContext, kept: &CallRecord, reply: &Reply) -> UsageLi
         ended_utc: &kept.ended_utc,
         duration_s: clock::seconds_between(&kept.started_utc, &kept.ended_utc).unwrap_or(0.0),
     };
-    UsageLine::of(call, Ok(reply), &ctx.project.run)
+    UsageLine::new(call, Ok(reply), &ctx.project.run)
 }
 
 /// Writes an answer that holds.
