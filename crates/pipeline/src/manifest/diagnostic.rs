@@ -259,7 +259,7 @@ impl Diagnostics {
             let of_file: Vec<usize> = (0..marks.len()).filter(|&index| marks[index].0.file == file).collect();
             let near = |group: &[usize]| {
                 let spans: Vec<&Spot<'_>> = group.iter().map(|&index| &marks[index].0).collect();
-                Excerpt::of(&spans)
+                Excerpt::new(&spans)
             };
             match near(&of_file) {
                 Some(excerpt) => excerpts.push((file, excerpt, of_file)),
@@ -461,7 +461,7 @@ struct Excerpt {
 impl Excerpt {
     /// From the first to the last line of the spans; none if that is too much. A span of several
     /// lines is cut at the end of its first.
-    fn of(spots: &[&Spot<'_>]) -> Option<Excerpt> {
+    fn new(spots: &[&Spot<'_>]) -> Option<Excerpt> {
         let text = spots.first()?.text;
         let from = spots.iter().map(|spot| spot.line().start).min()?;
         let to = spots.iter().map(|spot| spot.line().end).max()?;

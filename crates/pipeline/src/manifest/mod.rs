@@ -1,6 +1,7 @@
 //! `pipeline.toml`: [`types`] says what it may hold, [`read`] fills the types from files and says
 //! all that is wrong with them at once.
 
+mod advice;
 mod check;
 mod de;
 pub mod diagnostic;

@@ -86,7 +86,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
     // A file that is no TOML at all has a fault on every line, so nothing here may look at all of it for each.
     let newlines: Vec<usize> = text.match_indices('\n').map(|(at, _)| at).collect();
     let line_of = |at: usize| newlines.partition_point(|&newline| newline < at);
-    let brackets = Brackets::of(text);
+    let brackets = Brackets::new(text);
     // Of several on a line the one about the list around it is the cause.
     found.sort_by_key(|(span, fault)| (line_of(span.start), fault.rank(), span.start));
     let mut faults: Vec<Diagnostic> = Vec::new();
@@ -148,7 +148,7 @@ pub(super) fn parse_within(text: &str, source: u32, left: &mut usize) -> Result<
 struct Brackets(Vec<(usize, Option<usize>)>);
 
 impl Brackets {
-    fn of(text: &str) -> Brackets {
+    fn new(text: &str) -> Brackets {
         let mut changes: Vec<(usize, Option<usize>)> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         // A bracket at the start of a line opens a header, not a value.
