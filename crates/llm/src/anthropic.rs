@@ -26,6 +26,8 @@ pub struct Anthropic {
     max_output: Option<u64>,
     /// The server refused a schema once: it is put into the prompt from then on.
     schema_in_words: AtomicBool,
+    /// A schema is put into the prompt because the table says so.
+    few_words: bool,
     /// The server refused marks for its cache once.
     unmarked: AtomicBool,
     /// What is marked is kept for an hour.
@@ -38,6 +40,7 @@ impl Anthropic {
             endpoint,
             max_output: model.max_output,
             schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
+            few_words: model.schemas == Some(SchemaForm::Words),
             unmarked: AtomicBool::new(false),
             hour: model.cache == Some(Cache::Hour),
         }
@@ -50,7 +53,7 @@ impl Anthropic {
             .as_ref()
             .filter(|_| !self.schema_in_words.load(Ordering::Relaxed))
             .and_then(structured::anthropic_subset);
-        let words = request.schema.as_ref().filter(|_| native.is_none());
+        let words = native.is_none().then(|| request.schema_in_words(self.few_words)).flatten();
         let mut body = Map::new();
         body.insert("model".into(), json!(self.endpoint.model));
         body.insert("max_tokens".into(), json!(self.max_output.unwrap_or(MAX_TOKENS)));
@@ -94,22 +97,26 @@ impl Anthropic {
         (Value::Object(body), is_native)
     }
 
-    fn attempt(&self, body: &Value, context: &CallContext<'_>) -> Result<Reply, CallError> {
-        let bytes = serde_json::to_vec(body).map_err(|error| {
+    fn attempt(&self, body: Value, context: &CallContext<'_>) -> Result<Reply, CallError> {
+        let bytes = serde_json::to_vec(&body).map_err(|error| {
             CallError::new(Class::Config, format!("the request cannot be written: {error}"))
         })?;
         let mut headers = vec![("anthropic-version", "2023-06-01"), ("accept", "text/event-stream")];
         if let Some(secret) = &self.endpoint.secret {
             headers.push(("x-api-key", secret.expose()));
         }
-        read(self.endpoint.post("v1/messages", &headers, &bytes, context)?, self.endpoint.price)
+        // Prompts may be long, and many calls in flight: no more of it is kept than is needed.
+        drop(body);
+        let exchange = self.endpoint.post("v1/messages", &headers, &bytes, context)?;
+        drop(bytes);
+        read(exchange, self.endpoint.price)
     }
 }
 
 impl Provider for Anthropic {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let (body, native) = self.body(request);
-        self.attempt(&body, context).map_err(|mut error| {
+        self.attempt(body, context).map_err(|mut error| {
             let said = Said { message: error.message.text.clone(), ..Said::default() };
             if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
                 self.schema_in_words.store(true, Ordering::Relaxed);

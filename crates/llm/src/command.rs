@@ -139,7 +139,9 @@ pub(super) fn stdin_of(request: &Request, schema: Option<&serde_json::Value>) ->
         text.push_str(&request.system);
         text.push_str("\n\n");
     }
-    for (index, (role, turn)) in turns(request, schema).into_iter().enumerate() {
+    for (index, (role, turn)) in
+        turns(request, schema.map(crate::structured::in_words)).into_iter().enumerate()
+    {
         match (index, role) {
             (0, _) => {}
             (_, "assistant") => text.push_str("\n\nYour earlier answer was:\n\n"),

@@ -34,6 +34,7 @@ pub mod reset;
 pub mod retry;
 pub mod retry_after;
 pub mod rng;
+mod shape;
 pub mod simulated;
 mod stream;
 pub mod structured;
@@ -391,6 +392,15 @@ pub fn digest_with<'a>(
 }
 
 impl Request {
+    /// What stands in the prompt in place of a schema that is not asked for natively.
+    fn schema_in_words(&self, few: bool) -> Option<String> {
+        let words = |schema| match few {
+            true => structured::in_few_words(schema, &self.prompt),
+            false => structured::in_words(schema),
+        };
+        self.schema.as_ref().map(words)
+    }
+
     /// What a recorded answer to it is found by.
     pub fn digest(&self) -> String {
         let files = self.files.iter().map(|file| &file.digest);

@@ -22,6 +22,8 @@ pub struct Ollama {
     context_window: Option<u64>,
     /// The server refused a schema once: it is put into the prompt from then on.
     schema_in_words: AtomicBool,
+    /// It is put there because the table says so.
+    few_words: bool,
 }
 
 /// Parameters that stand beside `options`, not in them.
@@ -32,6 +34,7 @@ impl Ollama {
         Ollama {
             endpoint,
             context_window: model.context_window,
+            few_words: model.schemas == Some(SchemaForm::Words),
             schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
         }
     }
@@ -42,7 +45,7 @@ impl Ollama {
         let with_files = usize::from(system.is_some());
         let messages: Value = system
             .into_iter()
-            .chain(turns(request, request.schema.as_ref().filter(|_| in_words)))
+            .chain(turns(request, in_words.then(|| request.schema_in_words(self.few_words)).flatten()))
             .enumerate()
             .map(|(at, (role, content))| {
                 let mut message = json!({ "role": role, "content": content });
@@ -104,7 +107,9 @@ impl Ollama {
         })?;
         let bearer = self.endpoint.bearer();
         let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
-        read(self.endpoint.post("api/chat", &headers, &bytes, context)?, self.endpoint.price)
+        let exchange = self.endpoint.post("api/chat", &headers, &bytes, context)?;
+        drop(bytes);
+        read(exchange, self.endpoint.price)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asking for data: what of a JSON Schema each vendor takes, what is put into the prompt where one takes
 //! none, and how the answer is read back. The full schema is validated elsewhere, on every answer.
 
+use crate::shape;
 use serde_json::{Map, Value, json};
 
 /// Depth at which a schema is no longer followed: recursion, or nonsense.
@@ -42,13 +43,21 @@ pub fn canonical(value: &Value) -> String {
     out
 }
 
+/// What is said before a schema in words.
+const ONLY: &str =
+    "Answer with one JSON value and nothing else: no explanation before or after it, no code fence.";
+
 /// The words that ask for JSON where the server cannot be made to write it.
 pub fn in_words(schema: &Value) -> String {
-    format!(
-        "Answer with one JSON value and nothing else: no explanation before or after it, no code fence. \
-         It must be valid under this JSON Schema:\n\n{}",
-        schema
-    )
+    format!("{ONLY} It must be valid under this JSON Schema:\n\n{schema}")
+}
+
+/// The same in as few words as will do after a prompt.
+pub fn in_few_words(schema: &Value, prompt: &str) -> String {
+    match shape::of(schema, prompt) {
+        Some(shape) => format!("{ONLY} Its shape, `?` after what may be absent:\n\n{shape}"),
+        None => in_words(schema),
+    }
 }
 
 /// A name for a schema as servers allow it: `[a-zA-Z0-9_-]`, 1 to 64 of them.

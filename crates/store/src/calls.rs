@@ -82,16 +82,16 @@ impl From<&Attachment> for KeptFile {
     }
 }
 
-impl From<&Request> for KeptRequest {
-    fn from(request: &Request) -> KeptRequest {
+impl From<Request> for KeptRequest {
+    fn from(request: Request) -> KeptRequest {
         KeptRequest {
-            system: request.system.clone(),
-            prompt: request.prompt.clone(),
+            system: request.system,
+            prompt: request.prompt,
             files: request.files.iter().map(KeptFile::from).collect(),
-            schema: request.schema.clone(),
-            params: request.params.clone(),
-            params_extra: request.params_extra.clone(),
-            rejected: request.rejected.clone(),
+            schema: request.schema,
+            params: request.params,
+            params_extra: request.params_extra,
+            rejected: request.rejected,
         }
     }
 }

@@ -24,9 +24,9 @@ pub struct Prepared {
     /// The fingerprint.
     pub fingerprint: Fingerprint,
     /// Rendered system prompt.
-    pub system: String,
+    pub system: Arc<str>,
     /// Rendered prompt.
-    pub prompt: String,
+    pub prompt: Arc<str>,
     /// Images and PDFs that go with the prompt.
     pub attached: Arc<[Attachment]>,
     /// The checks of the answer, with what they look at.
@@ -111,8 +111,8 @@ impl StaleCheck<'_> {
         let mut prepared = Prepared {
             inputs,
             fingerprint: made.fingerprint,
-            system: made.system,
-            prompt: made.prompt,
+            system: made.system.into(),
+            prompt: made.prompt.into(),
             check: made.check,
             attached: made.attached,
             kept: None,

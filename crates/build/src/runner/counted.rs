@@ -377,7 +377,7 @@ impl Counted<'_> {
             endpoint: endpoint.name.clone(),
             model: endpoint.model_name().to_owned(),
             api: endpoint.api().to_owned(),
-            request: KeptRequest::from(&self.asked(call.request, false)),
+            request: KeptRequest::from(self.asked(call.request, false)),
             started_utc: call.started_utc.clone(),
             ended_utc: clock::now_utc(),
             reply: result.ok().cloned(),

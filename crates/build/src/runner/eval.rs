@@ -239,8 +239,8 @@ impl Evaluating<'_> {
         };
         let digests = prompt.models.iter().map(digest).collect();
         Ok(Question {
-            system,
-            prompt: text,
+            system: system.into(),
+            prompt: text.into(),
             check: None,
             digests,
             former: Vec::new(),

@@ -39,6 +39,8 @@ pub struct OpenAi {
     fixed: bool,
     /// The server refused a schema once: it is put into the prompt from then on.
     schema_in_words: AtomicBool,
+    /// A schema is put into the prompt because the table says so.
+    few_words: bool,
     /// Calls are asked for at half the price.
     flex: bool,
     /// The server refused `max_tokens` once.
@@ -53,6 +55,7 @@ impl OpenAi {
             server: AtomicU8::new(index(server)),
             fixed: model.server.is_some(),
             schema_in_words: AtomicBool::new(model.schemas == Some(SchemaForm::Words)),
+            few_words: model.schemas == Some(SchemaForm::Words),
             flex: model.price_mode == Some(PriceMode::Flex),
             completion_tokens: AtomicBool::new(false),
         }
@@ -63,10 +66,12 @@ impl OpenAi {
         SERVERS[self.server.load(Ordering::Relaxed) as usize % SERVERS.len()]
     }
 
-    fn post<'a>(&'a self, body: &Value, context: &CallContext<'a>) -> Result<Exchange<'a>, CallError> {
-        let bytes = serde_json::to_vec(body).map_err(|error| {
+    fn post<'a>(&'a self, body: Value, context: &CallContext<'a>) -> Result<Exchange<'a>, CallError> {
+        let bytes = serde_json::to_vec(&body).map_err(|error| {
             CallError::new(Class::Config, format!("the request cannot be written: {error}"))
         })?;
+        // Prompts may be long, and many calls in flight: no more of it is kept than is needed.
+        drop(body);
         let bearer = self.endpoint.bearer();
         let mut headers = vec![("accept", "text/event-stream, application/json")];
         if let Some(bearer) = &bearer {
@@ -111,7 +116,8 @@ impl OpenAi {
         });
         let mut body = Map::new();
         body.insert("model".into(), json!(self.endpoint.model));
-        let words = matches!(shape, Some(Shape::Words)).then(|| request.schema.as_ref()).flatten();
+        let words =
+            matches!(shape, Some(Shape::Words)).then(|| request.schema_in_words(self.few_words)).flatten();
         body.insert("messages".into(), messages(request, words));
         for (name, value) in &request.params {
             let name = match name.as_str() {
@@ -192,11 +198,11 @@ fn response_format(request: &Request, schema: &Value, strict: bool) -> Value {
 
 /// System, prompt, and each rejected answer with what was wrong with it. Roles alternate, which some
 /// chat templates insist on: feedback on an empty answer is joined to what was asked before.
-pub(super) fn turns(request: &Request, schema_in_words: Option<&Value>) -> Vec<(&'static str, String)> {
+pub(super) fn turns(request: &Request, schema_in_words: Option<String>) -> Vec<(&'static str, String)> {
     let mut prompt = request.prompt.clone();
-    if let Some(schema) = schema_in_words {
+    if let Some(words) = schema_in_words {
         prompt.push_str("\n\n");
-        prompt.push_str(&structured::in_words(schema));
+        prompt.push_str(&words);
     }
     let mut turns = vec![("user", prompt)];
     for rejected in &request.rejected {
@@ -213,7 +219,7 @@ pub(super) fn turns(request: &Request, schema_in_words: Option<&Value>) -> Vec<(
     turns
 }
 
-fn messages(request: &Request, schema_in_words: Option<&Value>) -> Value {
+fn messages(request: &Request, schema_in_words: Option<String>) -> Value {
     let system = (!request.system.trim().is_empty()).then(|| ("system", request.system.clone()));
     let with_files = usize::from(system.is_some());
     let all = system.into_iter().chain(turns(request, schema_in_words)).enumerate();
@@ -227,7 +233,8 @@ fn messages(request: &Request, schema_in_words: Option<&Value>) -> Value {
 impl Provider for OpenAi {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let (body, shape) = self.body(request);
-        let mut error = match self.post(&body, context) {
+        let max_tokens = body.get("max_tokens").is_some();
+        let mut error = match self.post(body, context) {
             Ok(exchange) => {
                 self.learn(&exchange);
                 match read(exchange, self.endpoint.price, self.flex) {
@@ -237,7 +244,7 @@ impl Provider for OpenAi {
             }
             Err(error) => error,
         };
-        error.adapted = self.adapt(&error, &body, shape.as_ref());
+        error.adapted = self.adapt(&error, max_tokens, shape.as_ref());
         Err(error)
     }
 
@@ -269,7 +276,7 @@ impl Provider for OpenAi {
 
 impl OpenAi {
     /// Learns from a refusal what form the server does not take; true if the next request will differ.
-    fn adapt(&self, error: &CallError, body: &Value, shape: Option<&Shape>) -> bool {
+    fn adapt(&self, error: &CallError, max_tokens: bool, shape: Option<&Shape>) -> bool {
         if !matches!(error.class, Class::BadRequest | Class::ServerError) || !error.partial.is_empty() {
             return false;
         }
@@ -283,7 +290,7 @@ impl OpenAi {
             self.schema_in_words.store(true, Ordering::Relaxed);
             return true;
         }
-        if body.get("max_tokens").is_some() && wants_completion_tokens(&said) {
+        if max_tokens && wants_completion_tokens(&said) {
             self.completion_tokens.store(true, Ordering::Relaxed);
             return true;
         }

@@ -53,7 +53,7 @@ impl Asking<'_> {
             matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
         self.ctx.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
-        let record = self.record(&request, started_utc);
+        let record = self.record(request, started_utc);
         let ended = match result {
             Ok(reply) => {
                 return self.answered(self.ctx.providers.redacted_reply(reply), record, elapsed);
@@ -94,8 +94,8 @@ impl Asking<'_> {
         Request {
             task: if job.evaluates { planexe_llm::evaluation_of(task) } else { task.to_owned() },
             key: job.task.item.as_ref().map(|item| item.key.clone()),
-            system: question.system.clone(),
-            prompt: question.prompt.clone(),
+            system: question.system.to_string(),
+            prompt: question.prompt.to_string(),
             files: question.files.clone(),
             rejected: question.former.iter().chain(&conversation.rejected).cloned().collect(),
             schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
@@ -138,7 +138,7 @@ impl Asking<'_> {
     }
 
     /// What is kept of the call, but for what came of it.
-    fn record(&self, request: &Request, started_utc: String) -> CallRecord {
+    fn record(&self, request: Request, started_utc: String) -> CallRecord {
         let Self { job, endpoint, question, .. } = self;
         CallRecord {
             schema: SCHEMA,

@@ -66,9 +66,9 @@ pub(super) fn refused_sample(ctx: &BuildContext, answer: &Answer) -> Option<Fail
 /// What is asked of a model.
 pub(super) struct Question {
     /// System prompt.
-    pub system: String,
+    pub system: Arc<str>,
     /// Prompt.
-    pub prompt: String,
+    pub prompt: Arc<str>,
     /// What the answer must satisfy beyond its schema.
     pub check: Option<Arc<CompiledCheck>>,
     /// What a kept answer to it is found by, by model.
@@ -109,7 +109,7 @@ fn question_of(ctx: &BuildContext, job: &Job, spec: &PromptSpec) -> Result<Quest
             values.insert("notes".into(), notes.text.as_str().into());
             values.insert("former".into(), notes.former.as_str().into());
             let rendered = spec.prompt.render(&minijinja::Value::from_iter(values));
-            question.prompt = rendered.map_err(|error| render_failure(&error))?;
+            question.prompt = rendered.map_err(|error| render_failure(&error))?.into();
         }
         Some(notes) => question.former.push(notes.as_rejected()),
         None => {}
