@@ -3,6 +3,7 @@
 //! the same build with `cache = "off"`, the time beside it, and the difference of the ledger to the server's bill.
 //! The answers are those of `examples/strategic-plan`; times are a twentieth of a real server's.
 //!
+//! `-- FILE` measures it with another plan, `-- FILE anthropic` against one kind of server (`all` for the sample's plan).
 //! `-- long`: 256 calls of 100,000 tokens in flight at once: wall time beside the ideal, peak memory.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
@@ -125,7 +126,8 @@ fn build(
     (server.bill(), ledger.lines().filter_map(cost).sum(), seconds)
 }
 
-fn caches(plan: &str) {
+/// `only`: one kind of server.
+fn caches(plan: &str, only: Option<&str>) {
     let sample = tempfile::tempdir().expect("a folder");
     let answers = Arc::new(answers(sample.path(), plan));
     println!("plan.txt of {} characters, {} prompts, 8 at once", plan.len(), answers.len());
@@ -134,6 +136,9 @@ fn caches(plan: &str) {
     for (api, least, prices) in
         [("anthropic", 1024, ANTHROPIC), ("anthropic", 512, ANTHROPIC), ("openai", 1024, OPENAI)]
     {
+        if only.is_some_and(|only| only != api) {
+            continue;
+        }
         let server = if api == "openai" { "\nserver = \"openai\"" } else { "" };
         let mut off: Option<(f64, f64)> = None;
         for keys in ["cache = \"off\"", "cache = \"auto\"", "cache = \"auto\"\nschemas = \"words\""] {
@@ -232,7 +237,11 @@ fn main() {
     }
     match args.first().map(String::as_str) {
         Some("long") => long(256, 100_000),
-        Some(file) => caches(&std::fs::read_to_string(file).expect("a plan")),
-        None => caches(include_str!("../examples/strategic-plan/plan.txt")),
+        Some("all") | None => {
+            caches(include_str!("../examples/strategic-plan/plan.txt"), args.get(1).map(String::as_str))
+        }
+        Some(file) => {
+            caches(&std::fs::read_to_string(file).expect("a plan"), args.get(1).map(String::as_str))
+        }
     }
 }

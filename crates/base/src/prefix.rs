@@ -17,8 +17,8 @@ const STEP: usize = 32;
 const SHARE: usize = 512;
 /// A part that is cut off has at least so many bytes.
 const PART: u64 = 128;
-/// A call waits for another only if that many bytes more are read from the cache.
-const WORTH: u64 = 2048;
+/// A call waits for another, or is preferred to it, only if that many bytes more are read from the cache.
+pub const WORTH: u64 = 2048;
 /// Parts of a prompt at most: Anthropic looks back no further than 20.
 const PARTS: usize = 16;
 /// How long a call waits at least for the first token of another, and at most.
@@ -47,6 +47,8 @@ pub struct Rules {
     pub min_tokens: u64,
     /// How long it is kept after it was last used.
     pub lifetime: Duration,
+    /// It answers one call after the other, and keeps what it read last and nothing else.
+    pub one_slot: bool,
 }
 
 /// How a prompt is divided for a call.
@@ -54,7 +56,7 @@ pub struct Rules {
 pub struct Division {
     /// Bytes before the end of each part but the last.
     pub cuts: Vec<u32>,
-    /// Stands for the longest beginning that another prompt has as well.
+    /// Stands for the shortest beginning that can be kept, if another prompt has it as well.
     pub key: Option<u64>,
 }
 
@@ -121,16 +123,35 @@ struct Place {
 pub struct Book {
     rules: Rules,
     places: HashMap<u64, Place>,
+    /// The prompt that was sent last.
+    last: Marks,
 }
 
 impl Book {
     /// Of a cache that is empty.
     pub fn new(rules: Rules) -> Book {
-        Book { rules, places: HashMap::new() }
+        Book { rules, places: HashMap::new(), last: Marks::default() }
+    }
+
+    /// Bytes of a prompt that its server's only slot holds; none if it has more than one.
+    pub fn held(&self, marks: &[Mark]) -> Option<u64> {
+        let alike = || {
+            let (mut from, mut to) = (0, marks.len().min(self.last.len()));
+            // All before a place that is the same is the same.
+            while from < to {
+                let at = from.midpoint(to);
+                if marks[at] == self.last[at] { from = at + 1 } else { to = at }
+            }
+            from.checked_sub(1).map_or(0, |at| u64::from(marks[at].at))
+        };
+        self.rules.one_slot.then(alike)
     }
 
     /// There is a prompt that is to be sent.
     pub fn add(&mut self, marks: &[Mark]) {
+        if self.rules.one_slot {
+            return;
+        }
         for mark in marks {
             self.places.entry(mark.digest).or_default().prompts += 1;
         }
@@ -151,8 +172,9 @@ impl Book {
     /// most is read again.
     pub fn divide(&self, marks: &[Mark], now: Duration) -> Division {
         let shared = marks.iter().rposition(|mark| self.prompts(mark) > 1);
-        let long = |mark: &&Mark| u64::from(mark.at) >= self.least();
-        let key = shared.map(|at| &marks[at]).filter(long).map(|mark| mark.digest);
+        // The shortest beginning that can be kept: one key for all that have it in common, however much more some of them have.
+        let key = marks.iter().find(|mark| u64::from(mark.at) >= self.least());
+        let key = key.filter(|mark| self.prompts(mark) > 1).map(|mark| mark.digest);
         let Some(markers) = self.rules.markers else { return Division { cuts: Vec::new(), key } };
         let kept = self.kept(marks, now);
         let (mut cuts, from) = match kept {
@@ -222,7 +244,11 @@ impl Book {
     }
 
     /// A call begins. Tells whether it brings anything to the cache.
-    pub fn begin(&mut self, call: u64, marks: &[Mark], division: &Division, now: Duration) -> bool {
+    pub fn begin(&mut self, call: u64, marks: &Marks, division: &Division, now: Duration) -> bool {
+        if self.rules.one_slot {
+            self.last = marks.clone();
+            return false;
+        }
         let have = self.kept(marks, now).map_or(0, |(at, _)| u64::from(marks[at].at));
         let mut brings = false;
         for mark in self.brought(marks, division) {
@@ -264,7 +290,8 @@ impl Book {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { markers: Some(4), min_tokens: 1024, lifetime: Duration::from_secs(300) };
+    const RULES: Rules =
+        Rules { markers: Some(4), min_tokens: 1024, lifetime: Duration::from_secs(300), one_slot: false };
 
     fn text(seed: u64, bytes: usize) -> String {
         let mut state = seed | 1;

@@ -191,7 +191,7 @@ fn build(tasks: &[Task], decls: &[Decl], rules: Rules, at_once: u32, leads: bool
 #[test]
 fn a_leader_goes_ahead_and_costs_no_time() {
     for markers in [Some(4), None] {
-        let rules = Rules { markers, min_tokens: 1024, lifetime: Duration::from_secs(300) };
+        let rules = Rules { markers, min_tokens: 1024, lifetime: Duration::from_secs(300), one_slot: false };
         let (mut with, mut without, mut possible) = (Sum::default(), Sum::default(), 0.0);
         for seed in 0..30 {
             let mut rng = Rng(seed);
@@ -233,7 +233,8 @@ fn a_leader_goes_ahead_and_costs_no_time() {
 
 #[test]
 fn who_would_follow_a_call_that_fails_starts_at_once() {
-    let rules = Rules { markers: Some(4), min_tokens: 1024, lifetime: Duration::from_secs(300) };
+    let rules =
+        Rules { markers: Some(4), min_tokens: 1024, lifetime: Duration::from_secs(300), one_slot: false };
     let shared = text(3, 12_000);
     let of = |n: u64| Work {
         endpoints: vec![0],
@@ -280,4 +281,50 @@ fn who_would_follow_a_call_that_fails_starts_at_once() {
         engine.on(Event::Ended(id, AttemptEnd::Done), at(300 + n));
     }
     assert!(engine.poll(at(400)).iter().all(|it| matches!(it, Action::Settled(_))) && engine.is_finished());
+}
+
+#[test]
+fn a_server_with_one_slot_is_asked_what_goes_on_from_there() {
+    let rules = Rules { markers: None, min_tokens: 0, lifetime: Duration::ZERO, one_slot: true };
+    let shared = [text(3, 9_000), text(4, 12_000)];
+    let marks_of = |n: u64| marks(b"", "", &format!("{}\n{}", shared[n as usize % 2], text(n + 50, 500)));
+    let decl = |n: u64| Decl {
+        name: format!("t{n}"),
+        recipe: true,
+        outputs: vec![format!("{n}")],
+        ..Decl::default()
+    };
+    let (mut orders, now) = (Vec::new(), Duration::ZERO);
+    for urgent in [None, Some(3)] {
+        let graph = Graph::build((0..8).map(decl).collect()).expect("no edges");
+        let limits = Limits { max_concurrent: 1, rpm: None, tpm: None, local: true };
+        let slots = Slots::new(&[limits], &[], 2, 99);
+        let infos =
+            (0..8).map(|n| TaskInfo { priority: i32::from(urgent == Some(n)), ..TaskInfo::default() });
+        let targets: Vec<_> = graph.ids().map(|id| (id, None)).collect();
+        let mut engine = Engine::new(graph, Mode::Build, Options::default(), infos.collect(), slots);
+        engine.know_caches(&[Some(rules)]);
+        engine.want(&targets);
+        let mut order = Vec::new();
+        while !engine.is_finished() {
+            for action in engine.poll(now) {
+                match action {
+                    Action::Judge { task, .. } => {
+                        let marks = marks_of(task.index() as u64);
+                        let work = Work { endpoints: vec![0], marks, ..Work::default() };
+                        engine.on(Event::Judged(task, Judged::Stale(work)), now);
+                    }
+                    Action::Start { task, .. } => {
+                        order.push(task.index());
+                        engine.call_ended(task, Ok(Usage::default()), None);
+                        engine.on(Event::Ended(task, AttemptEnd::Done), now);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        orders.push(order);
+    }
+    assert_eq!(orders[0], [0, 2, 4, 6, 1, 3, 5, 7], "the other text is read once");
+    assert_eq!(orders[1], [3, 1, 5, 7, 0, 2, 4, 6], "what has priority comes first all the same");
 }

@@ -176,8 +176,9 @@ fn run(seed: u64) {
     let mut engine = Engine::new(graph, Mode::Build, Options { on_failure, only: false }, infos, slots);
     engine.know(past.clone());
     let lifetime = Duration::from_secs(rng.below(9));
-    let caches =
-        [Some(4), None].map(|markers| rng.chance(70).then_some(Rules { markers, min_tokens: 64, lifetime }));
+    let caches = [Some(4), None].map(|markers| {
+        rng.chance(70).then_some(Rules { markers, min_tokens: 64, lifetime, one_slot: lifetime.is_zero() })
+    });
     engine.know_caches(&caches);
     engine.want(&targets);
     let mut world = World {

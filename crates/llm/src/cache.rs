@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::attachment::{self, Attachment};
 use crate::config::{Api, Cache, Model, SchemaForm};
-use crate::{Request, base_url, is_local, structured};
+use crate::{Request, base_url, default_concurrency, is_local, structured};
 use planexe_base::prefix::{Marks, Rules, marks};
 
 /// Places of one request that Anthropic keeps.
@@ -17,9 +17,15 @@ const MARKERS: usize = 4;
 
 /// What the cache behind a model is like; none if it has none that has to be thought of.
 ///
-/// A server on this machine reads again what its slot read last, whatever is sent. So one is only taken for a vendor's
-/// if the table says `cache`.
+/// A server on this machine has in its slot what it read last, whatever is sent. So with one slot the order counts, and it
+/// is only taken for a vendor's if the table says `cache`.
 pub fn rules(model: &Model) -> Option<Rules> {
+    if model.cache.is_none() && is_local(base_url(model)) {
+        let speaks = matches!(model.api?, Api::Openai | Api::Anthropic | Api::Ollama);
+        let one_slot = speaks && default_concurrency(model) == 1;
+        let rules = Rules { markers: None, min_tokens: 0, lifetime: Duration::ZERO, one_slot };
+        return one_slot.then_some(rules);
+    }
     let (markers, min_tokens) = match model.api? {
         Api::Anthropic => (Some(MARKERS), anthropic_least(model.model.as_deref().unwrap_or_default())),
         Api::Openai => (None, 1024),
@@ -27,11 +33,10 @@ pub fn rules(model: &Model) -> Option<Rules> {
     };
     let lifetime = match model.cache {
         Some(Cache::Off) => return None,
-        None if is_local(base_url(model)) => return None,
         Some(Cache::Hour) => Duration::from_secs(3600),
         None | Some(Cache::Auto) => Duration::from_secs(300),
     };
-    Some(Rules { markers, min_tokens, lifetime })
+    Some(Rules { markers, min_tokens, lifetime, one_slot: false })
 }
 
 /// Tokens that a prefix needs so that Anthropic keeps it.
@@ -54,7 +59,9 @@ pub fn marks_of(
     files: &[Attachment],
 ) -> Marks {
     let mut seed = Vec::new();
-    if let Some(schema) = schema.filter(|_| model.schemas != Some(SchemaForm::Words)) {
+    // A server on this machine makes a grammar of a schema, and reads none of it.
+    let is_read = model.cache.is_some() || !is_local(base_url(model));
+    if let Some(schema) = schema.filter(|_| is_read && model.schemas != Some(SchemaForm::Words)) {
         seed.extend(structured::canonical(schema).into_bytes());
     }
     for file in files {
@@ -194,9 +201,11 @@ mod tests {
             (model(Api::Anthropic, "claude-opus-5", None, Some(Cache::Auto)), Some((Some(4), 512, 300))),
             (model(Api::Anthropic, "claude-sonnet-4-5", None, Some(Cache::Off)), None),
             (model(Api::Openai, "gpt-4.1-mini", None, None), Some((None, 1024, 300))),
-            (model(Api::Openai, "qwen3", here, None), None),
+            (model(Api::Openai, "qwen3", here, None), Some((None, 0, 0))),
+            (Model { max_concurrent: Some(4), ..model(Api::Openai, "qwen3", here, None) }, None),
+            (model(Api::Openai, "qwen3", here, Some(Cache::Off)), None),
             (model(Api::Openai, "qwen3", here, Some(Cache::Auto)), Some((None, 1024, 300))),
-            (model(Api::Ollama, "qwen3", None, None), None),
+            (model(Api::Ollama, "qwen3", None, None), Some((None, 0, 0))),
             (model(Api::Simulated, "", None, None), None),
         ];
         for (model, wanted) in rows {
@@ -210,7 +219,7 @@ mod tests {
         let text = "A plan of some length, which is the beginning of two prompts.\n".repeat(9);
         let (one, other) = (json!({ "type": "object" }), json!({ "type": "string" }));
         for (schemas, alike) in [(None, false), (Some(SchemaForm::Words), true)] {
-            let model = Model { schemas, ..Model::default() };
+            let model = Model { api: Some(Api::Anthropic), schemas, ..Model::default() };
             let of = |schema| marks_of(&model, "", &text, Some(schema), &[]);
             assert_eq!(of(&one)[0] == of(&other)[0], alike);
             assert_eq!(of(&one), of(&one));

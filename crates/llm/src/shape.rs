@@ -112,13 +112,10 @@ impl Writer<'_> {
                 text.push('\n');
             }
         }
-        match schema.get("additionalProperties") {
-            Some(Value::Object(_)) => {
-                let _ = write!(text, "{:depth$} [name]: ", "");
-                self.value(&schema["additionalProperties"], depth + 1, text)?;
-                text.push_str(",\n");
-            }
-            None | Some(_) => {}
+        if let Some(other @ Value::Object(_)) = schema.get("additionalProperties") {
+            let _ = write!(text, "{:depth$} [name]: ", "");
+            self.value(other, depth + 1, text)?;
+            text.push_str(",\n");
         }
         let _ = write!(text, "{:depth$}}}", "");
         Some(())

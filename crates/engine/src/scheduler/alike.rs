@@ -1,13 +1,16 @@
 //! Calls whose prompts begin alike: how each is divided, and who follows the first token of whom.
 //!
 //! A server has a prompt in its cache once the answer to it begins. So of calls that share a long beginning the first
-//! goes ahead, and the others follow its first token. Other work takes their slots meanwhile.
+//! goes ahead, and the others follow its first token. Other work takes their slots meanwhile. A server with one slot has there
+//! what it read last, so what goes on from that comes next.
 
 use std::time::Duration;
 
+use super::queue::Candidate;
 use super::{Engine, Phase};
 use crate::graph::TaskId;
-use planexe_base::prefix::{Book, Division, Rules};
+use crate::slots::Needs;
+use planexe_base::prefix::{Book, Division, Rules, WORTH};
 
 /// A task that waits for the first token of another.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,22 @@ impl Engine {
         let Some((leader, until)) = book.waits(&self.nodes[id.index()].work.marks, now) else { return false };
         self.followers.push(Follower { task: id, leader, until });
         true
+    }
+
+    /// Of the tasks that could start in place of one, at a server that keeps what it read last: the one whose prompt goes on
+    /// furthest from there.
+    pub(super) fn next_alike(&self, needs: Needs, id: TaskId, now: Duration) -> TaskId {
+        let Some(Some(book)) = needs.endpoint.and_then(|at| self.books.get(at)) else { return id };
+        let held = |id: TaskId| book.held(&self.nodes[id.index()].work.marks);
+        let (Some(own), Some(heap), None) = (held(id), self.ready.get(&needs), needs.lane) else { return id };
+        let may = |other: &&Candidate| {
+            let tokens = self.nodes[other.task.index()].work.tokens;
+            self.info(other.task).priority == self.info(id).priority
+                && self.slots.can_start(needs, tokens, now)
+        };
+        let best = heap.iter().filter(may).max_by(|a, b| held(a.task).cmp(&held(b.task)).then(a.cmp(b)));
+        let better = best.filter(|best| held(best.task).is_some_and(|bytes| bytes >= own + WORTH));
+        better.map_or(id, |best| best.task)
     }
 
     /// A task's call begins.

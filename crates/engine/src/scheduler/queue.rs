@@ -127,6 +127,7 @@ impl Engine {
                 .filter(|(_, best)| to_be_judged.as_ref().is_none_or(|other| other < best))
                 .map(|(needs, best)| (needs, best.task));
             let Some((needs, id)) = best else { return };
+            let id = self.next_alike(needs, id, now);
             let Some(heap) = self.ready.get_mut(&needs) else { return };
             if heap.peek().is_some_and(|first| first.task == id) {
                 heap.pop();
