@@ -380,3 +380,104 @@ fn sum(items: &[Became]) -> Became {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use planexe_base::call::Usage;
+    use planexe_base::fs::Durability;
+    use planexe_base::record::OutputRecord;
+    use serde_json::json;
+
+    use super::*;
+
+    /// What became of a trial whose `.status` is this.
+    fn became_of(status: Option<&Status>) -> Became {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        if let Some(status) = status {
+            store.write_status("a.txt", status, Durability::Synced).unwrap();
+        }
+        one(&store, "a.txt")
+    }
+
+    fn status(state: State, failure: Option<Failure>) -> Status {
+        let mut status = Status::new("a", state);
+        status.last.duration_s = Some(2.5);
+        status.result.failure = failure;
+        status.result.usage = Some(Usage { calls: 3, input_tokens: 7, ..Usage::default() });
+        status
+    }
+
+    #[test]
+    fn a_trial_counts_if_it_is_done_or_failed_by_its_own_text() {
+        let failed = |class: FailureClass, of_evaluator| {
+            let failure = Failure { class, message: "m".into(), of_evaluator, ..Failure::default() };
+            status(State::Failed, Some(failure))
+        };
+        for (status, settled, score, class) in [
+            (None, false, None, None),
+            (Some(status(State::Running, None)), false, None, None),
+            (Some(failed(Class::Validation.into(), false)), true, Some(0.0), Some("validation")),
+            (Some(failed(Class::Validation.into(), true)), false, None, Some("validation")),
+            (Some(failed(Class::Timeout.into(), false)), false, None, Some("timeout")),
+            (Some(failed(FailureClass::Template, false)), true, Some(0.0), Some("template")),
+        ] {
+            let became = became_of(status.as_ref());
+            assert_eq!((became.is_settled, became.score), (settled, score), "{status:?}");
+            assert_eq!(became.class.as_ref().map(FailureClass::name), class);
+            let paid = status.map_or((0, 0, 0.0), |_| (3, 7, 2.5));
+            assert_eq!((became.calls, became.input_tokens, became.seconds), paid);
+        }
+    }
+
+    #[test]
+    fn a_trial_that_is_done_has_a_score_and_no_failure() {
+        let mut done = status(State::Done, Some(Failure::default()));
+        done.quality.eval = Some(json!({ "score": 0.75, "notes": "short" }));
+        let output = |content: &str| OutputRecord {
+            path: "a.txt".into(),
+            bytes: 1,
+            blake3: Digest::of(content.as_bytes()),
+        };
+        done.result.outputs = vec![output("x"), output("y")];
+        let one = became_of(Some(&done));
+        assert_eq!((one.score, one.notes.as_str(), &one.class), (Some(0.75), "short", &None));
+        done.result.outputs.swap(0, 1);
+        assert_ne!(became_of(Some(&done)).answer, one.answer);
+    }
+
+    #[test]
+    fn a_fan_out_is_the_sum_of_its_items() {
+        let item = |score: Option<f64>, answer: Option<&str>, notes: &str, class: Option<Class>| Became {
+            score,
+            answer: answer.map(|text| Digest::of(text.as_bytes())),
+            notes: notes.into(),
+            class: class.map(FailureClass::from),
+            message: class.map(|class| class.name().to_owned()),
+            is_settled: score.is_some(),
+            calls: 1,
+            input_tokens: 2,
+            output_tokens: 3,
+            cost_usd: 0.5,
+            seconds: 4.0,
+        };
+        let (good, bad) = (item(Some(1.0), Some("x"), "good", None), item(Some(0.5), Some("y"), "", None));
+        let open = item(None, None, "late", Some(Class::Timeout));
+        for (items, score, notes, class, settled) in [
+            (vec![], None, "", None, false),
+            (vec![good.clone(), bad.clone()], Some(0.75), "good", None, true),
+            (vec![good.clone(), open.clone()], None, "good\nlate", Some("timeout"), false),
+        ] {
+            let all = sum(&items);
+            assert_eq!((all.score, all.notes.as_str(), all.is_settled), (score, notes, settled));
+            assert_eq!(all.class.as_ref().map(FailureClass::name), class);
+            assert_eq!(all.message.as_deref(), class);
+            let n = items.len() as u64;
+            assert_eq!((all.calls, all.input_tokens, all.output_tokens), (n, 2 * n, 3 * n));
+            assert_eq!((all.cost_usd, all.seconds), (0.5 * n as f64, 4.0 * n as f64));
+        }
+        // Which item made what counts; without one of them there is no answer to compare.
+        assert_ne!(sum(&[good.clone(), bad.clone()]).answer, sum(&[bad, good.clone()]).answer);
+        assert_eq!(sum(&[good, open]).answer, None);
+    }
+}

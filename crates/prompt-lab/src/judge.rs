@@ -298,3 +298,54 @@ fn heard(store: &Store, output: &str) -> Result<Heard, Option<(FailureClass, Str
         (_, failure) => Err(failure.map(|it| (it.class, it.message.text))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use planexe_base::call::Usage;
+    use planexe_base::failure_class::Class;
+    use planexe_base::fs::Durability;
+    use planexe_base::record::{Failure, Status};
+
+    use super::*;
+
+    /// What is heard of a verdict with this `.status` and this file.
+    fn heard_of(status: Option<(State, Option<Failure>)>, file: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        if let Some((state, failure)) = status {
+            let mut status = Status::new("a.1", state);
+            status.result.failure = failure;
+            status.result.usage = Some(Usage::default());
+            store.write_status("1.json", &status, Durability::Synced).unwrap();
+            fs::write_atomic(&store.path("1.json"), file.as_bytes(), Durability::Synced).unwrap();
+        }
+        match heard(&store, "1.json") {
+            Ok(heard) => format!("{:?}: {}", heard.said, heard.reason),
+            Err(Some((class, message))) => format!("none: {class} {message}"),
+            Err(None) => "none".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_of_three_or_cannot_be_used() {
+        let failed = |class: Class| {
+            let failure = Failure { class: class.into(), message: "m".into(), ..Failure::default() };
+            Some((State::Failed, Some(failure)))
+        };
+        let done = || Some((State::Done, None));
+        for (status, file, expected) in [
+            (None, "", "none"),
+            (done(), r#"{"winner":"first","reason":"r"}"#, "First: r"),
+            (done(), r#"{"winner":"second","reason":"r"}"#, "Second: r"),
+            (done(), r#"{"winner":"tie","reason":"r"}"#, "Tie: r"),
+            (done(), r#"{"winner":"first"}"#, "none"),
+            (done(), "no JSON", "none"),
+            // It asked, and what it got is no verdict: that is one too.
+            (failed(Class::Validation), "", "Unusable: m"),
+            (failed(Class::Timeout), "", "none: timeout m"),
+            (Some((State::Running, None)), "", "none"),
+        ] {
+            assert_eq!(heard_of(status.clone(), file), expected, "{status:?} {file}");
+        }
+    }
+}
