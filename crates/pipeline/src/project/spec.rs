@@ -39,9 +39,9 @@ pub struct Spec {
     pub retry: Option<Box<Retry>>,
     /// Higher starts first.
     pub priority: i32,
-    /// Position in [`Project::pools`].
+    /// Position in [`Project::pools`](super::Project::pools).
     pub pool: Option<usize>,
-    /// Position in [`Project::executors`] of where its command runs; none if in the build itself.
+    /// Position in [`Project::executors`](super::Project::executors) of where its command runs; none if in the build itself.
     pub executor: Option<usize>,
     /// What its command takes where it runs.
     pub resources: Option<Box<Resources>>,
@@ -318,7 +318,7 @@ pub struct PromptSpec {
     pub check: Option<Arc<CompiledCheck>>,
     /// Digest of the checks, the banned words included.
     pub check_digest: Option<Digest>,
-    /// Positions in [`Project::endpoints`], in order of fallback.
+    /// Positions in [`Project::endpoints`](super::Project::endpoints), in order of fallback.
     pub models: Vec<usize>,
     /// Sampling parameters.
     pub params: Map<String, Value>,
@@ -381,7 +381,7 @@ pub struct CommandSpec {
 /// The model that a command may call itself, and how often.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CallsSpec {
-    /// Position in [`Project::endpoints`].
+    /// Position in [`Project::endpoints`](super::Project::endpoints).
     pub endpoint: usize,
     /// Most calls of one attempt.
     pub max_calls: Option<u64>,
