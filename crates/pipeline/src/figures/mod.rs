@@ -3,6 +3,7 @@
 
 mod claims;
 mod dates;
+mod edits;
 mod facts;
 mod formula;
 mod number;
@@ -15,6 +16,7 @@ mod unit;
 
 pub use claims::arithmetic;
 pub use dates::{Calendar, Phase};
+pub use edits::{Edit, edit};
 pub use facts::{Fact, FactFault, Ledger};
 pub use formula::Amount;
 pub use number::Number;

@@ -9,7 +9,7 @@ use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::filters::wrong;
-use crate::figures::{self, Amount, Calendar, Fact, FactFault, Ledger, Phase};
+use crate::figures::{self, Amount, Calendar, Edit, Fact, FactFault, Ledger, Phase};
 
 /// Adds them to an environment.
 pub(super) fn add(env: &mut Environment<'_>) {
@@ -18,6 +18,7 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("arithmetic", arithmetic);
     env.add_filter("uncited", uncited);
     env.add_filter("date_faults", date_faults);
+    env.add_filter("edited", edited);
 }
 
 fn read(list: &Value) -> Result<Result<Ledger, Vec<FactFault>>, Error> {
@@ -53,6 +54,19 @@ fn arithmetic(text: String) -> Value {
 /// Amounts of money, percentages and large numbers of a text that no fact of a list has.
 fn uncited(text: String, list: &Value) -> Result<Value, Error> {
     Ok(Value::from_serialize(figures::uncited(&text, &agreed(list)?)))
+}
+
+/// A text or data with the edits made that are for a document; the value itself if there are none.
+fn edited(value: Value, edits: &Value, document: String) -> Result<Value, Error> {
+    let list = serde_json::to_value(edits).and_then(serde_json::from_value::<Vec<Edit>>);
+    let list =
+        list.map_err(|error| wrong(format!("edits have `document`, `find` and `replace`: {error}")))?;
+    if !list.iter().any(|edit| edit.document == document) {
+        return Ok(value);
+    }
+    let mut data = serde_json::to_value(&value).map_err(|error| wrong(format!("not data: {error}")))?;
+    figures::edit(&mut data, &document, &list);
+    Ok(Value::from_serialize(data))
 }
 
 /// Dates beside a `Month N` that are others than it says, counted from `start=`, or from the phase the text names:
@@ -166,6 +180,10 @@ mod tests {
             (
                 "{% set found = 'Month 1 of phase 1 (May 2028)' | date_faults(start='2027-03-01', phases=[{'name': 'works', 'start': '2028-05-15'}]) %}{{ found[0].message }}",
                 "is 2028-06, 1 months from the start of phase 1 (2028-05-15)",
+            ),
+            (
+                "{% set edits = [{'document': 'a.md', 'find': '5 stalls', 'replace': '4 stalls'}] %}{{ '5 stalls, 15 stands' | edited(edits, 'a.md') }}; {{ {'n': 5, 'x': ['5 stalls']} | edited(edits, 'a.md') | tojson }}; {{ '5 stalls' | edited(edits, 'b.md') }}",
+                "4 stalls, 15 stands; {\"n\":5,\"x\":[\"4 stalls\"]}; 5 stalls",
             ),
             ("{{ (wrong | fact_faults)[0] }}", "`b` is given as 3; its formula `a + 1` comes to 2"),
         ] {

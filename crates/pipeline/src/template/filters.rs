@@ -11,11 +11,12 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "arithmetic",
     "date_faults",
     "days_until",
     "digest",
+    "edited",
     "fact_faults",
     "facts",
     "fromjson",
