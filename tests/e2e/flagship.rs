@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{FakeLlm, Out, Space};
 
-const BUSINESS: &str = "examples/strategic-plan";
-const PERSONAL: &str = "examples/personal-plan";
+pub(crate) const BUSINESS: &str = "examples/strategic-plan";
+pub(crate) const PERSONAL: &str = "examples/personal-plan";
 
 /// A copy of everything the flagship is made of, without a latency of its own.
-fn flagship() -> Space {
+pub(crate) fn flagship() -> Space {
     let space = Space::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     for file in ["pipeline.toml", "legacy_names.toml"] {
@@ -36,17 +36,17 @@ fn flagship() -> Space {
     space
 }
 
-fn build(space: &Space, run: &str) -> Out {
+pub(crate) fn build(space: &Space, run: &str) -> Out {
     space.run(&["-C", run, "build"])
 }
 
 /// Calls made in a run so far.
-fn calls(space: &Space, run: &str) -> usize {
+pub(crate) fn calls(space: &Space, run: &str) -> usize {
     space.lines(&format!("{run}/usage_metrics.jsonl")).len()
 }
 
 /// Changes the recorded answers of a task; of a fan-out those of all its items.
-fn answers(space: &Space, run: &str, task: &str, change: impl Fn(&str, &mut Value)) {
+pub(crate) fn answers(space: &Space, run: &str, task: &str, change: impl Fn(&str, &mut Value)) {
     let file = format!("{run}/answers.json");
     let mut all = space.json(&file);
     let mut found = false;
@@ -62,7 +62,7 @@ fn answers(space: &Space, run: &str, task: &str, change: impl Fn(&str, &mut Valu
 }
 
 /// Everything made in a run, by path; what a build writes of itself is left out.
-fn made(space: &Space, run: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn made(space: &Space, run: &str) -> BTreeMap<String, Vec<u8>> {
     let of_itself = ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl", "activity_overview.json"];
     let files = space.files(run).into_iter().filter(|path| {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -79,7 +79,7 @@ fn made(space: &Space, run: &str) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn the_samples_are_whole_and_answer_the_prompts_there_are() {
     let space = flagship();
-    for (run, calls_made) in [(BUSINESS, 158), (PERSONAL, 80)] {
+    for (run, calls_made) in [(BUSINESS, 158), (PERSONAL, 81)] {
         // `--frozen` refuses answers that were recorded for another prompt.
         space.run(&["-C", run, "build", "--frozen"]).exits(0);
         assert_eq!(calls(&space, run), calls_made);
@@ -113,7 +113,7 @@ fn the_same_answers_give_the_same_bytes() {
 }
 
 /// The request kept with every call of a run.
-fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
+pub(crate) fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
     let kept =
         space.files(&format!("{run}/.planexe/calls")).into_iter().filter(|path| path.ends_with(".json"));
     let of = |value: &Value, key: &str| value["request"][key].as_str().unwrap_or_default().to_owned();
@@ -149,7 +149,7 @@ fn every_prompt_fits_the_small_context() {
         line.split('=').nth(1).expect("a value").trim().parse().expect("a number")
     };
     let (window, output) = (number("context_window"), number("max_output"));
-    for (run, least) in [(BUSINESS, 158), (PERSONAL, 80)] {
+    for (run, least) in [(BUSINESS, 158), (PERSONAL, 81)] {
         build(&space, run).exits(0);
         let all = requests(&space, run);
         assert_eq!(all.len(), least);
@@ -448,7 +448,7 @@ fn a_no_go_waits_for_a_person() {
     assert!(!space.exists(&format!("{PERSONAL}/project_plan_raw.json")));
     space.run(&["-C", PERSONAL, "done", "go_no_go"]).exits(0);
     build(&space, PERSONAL).exits(0);
-    assert_eq!(calls(&space, PERSONAL), 80, "nothing is asked twice");
+    assert_eq!(calls(&space, PERSONAL), 81, "nothing is asked twice");
     let notes = space.json(&format!("{PERSONAL}/quality.json"))["notes"].to_string();
     assert!(notes.contains("no-go, and a person let it pass"), "{notes}");
     assert!(space.read(&format!("{PERSONAL}/report.html")).contains("no-go, and a person let it pass"));
@@ -638,6 +638,8 @@ fn hostile_answers_stay_text() {
     }
     space.write(&file, text);
     space.edit(&format!("{PERSONAL}/plan.txt"), "\n", &format!(" {payload}\n"));
+    // Longer lines make no more groups.
+    space.edit("pipeline.toml", "longest_group = 30000", "longest_group = 300000");
     build(&space, PERSONAL).exits(0);
     let html = space.read(&format!("{PERSONAL}/report.html"));
     assert!(html.matches("&lt;script&gt;").count() > 50, "the payload is in the report");
@@ -719,96 +721,6 @@ fn an_edit_costs_the_calls_it_must() {
     space.edit(&format!("{BUSINESS}/plan.txt"), "tram depot", "tramway depot");
     let all = cost("a word of the plan, same answers");
     assert!((100..=158).contains(&all), "{all}");
-}
-
-// ---- Figures and decisions
-
-/// What differs between two runs, by path.
-fn differing(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
-    let all: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    let differ = all.into_iter().filter(|path| one.get(*path) != other.get(*path) && *path != "answers.json");
-    differ.cloned().collect()
-}
-
-#[test]
-fn planted_errors_are_found_and_nothing_else_is() {
-    let (plain, space) = (flagship(), flagship());
-    answers(&space, BUSINESS, "create_pitch", |_, answer| {
-        let sum = "EUR 3,200,000 + EUR 1,600,000 = EUR 5,000,000.";
-        answer["ask"] = json!(format!("{sum} It is decided in Month 3 of phase 2 (May 2027)."));
-    });
-    build(&plain, BUSINESS).exits(0);
-    build(&space, BUSINESS).exits(0);
-    assert_eq!(plain.json(&format!("{BUSINESS}/arithmetic_check.json"))["faults"], json!([]));
-    let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
-    let faults = found["faults"].as_array().expect("faults");
-    assert_eq!(faults.len(), 2, "{found:#}");
-    for (kind, wanted) in
-        [("sum", "comes to 4,800,000, not 5,000,000"), ("date", "from the start of phase 2")]
-    {
-        let fault = faults.iter().find(|fault| fault["kind"] == kind).expect(kind);
-        assert_eq!(fault["document"], "pitch.md");
-        assert!(fault["message"].as_str().is_some_and(|message| message.contains(wanted)), "{fault}");
-    }
-    let uncited = found["uncited"].to_string();
-    assert!(uncited.contains("EUR 5,000,000") && !uncited.contains("EUR 3,200,000"), "{uncited}");
-    let register = space.json(&format!("{BUSINESS}/decision_register.json")).to_string();
-    assert!(register.contains("comes to 4,800,000, not 5,000,000"), "left to a person");
-    assert!(space.read(&format!("{BUSINESS}/report.html")).contains("comes to 4,800,000, not 5,000,000"));
-    let differ = differing(&made(&plain, BUSINESS), &made(&space, BUSINESS));
-    let wanted = [
-        "arithmetic_check.json",
-        "arithmetic_check.md",
-        "decision_register.json",
-        "decision_register.md",
-        "pitch.md",
-        "pitch_raw.json",
-        "report.html",
-        "report.md",
-    ];
-    assert_eq!(differ, wanted);
-}
-
-#[test]
-fn a_figure_that_disagrees_with_its_formula_stops_the_plan_by_name() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
-    let facts = space.json(&format!("{BUSINESS}/canonical_facts.json"));
-    let ids: Vec<&str> =
-        facts["facts"].as_array().expect("facts").iter().filter_map(|fact| fact["id"].as_str()).collect();
-    assert!(
-        ["budget", "funding", "gap", "start", "milestone_1"].iter().all(|id| ids.contains(id)),
-        "{ids:?}"
-    );
-    let html = space.read(&format!("{BUSINESS}/report.html"));
-    assert!(html.contains("id=\"fact-budget\"") && html.contains("href=\"#fact-cost_9\""), "traced");
-
-    space.edit(
-        "templates/canonical_facts.json.j2",
-        "\"name\": \"Budget\",",
-        "\"name\": \"Budget\", \"value\": 6500000,",
-    );
-    build(&space, BUSINESS)
-        .exits(1)
-        .says(&["`budget` is given as 6,500,000; its formula `sum(cost_*)` comes to EUR 6,400,000"]);
-}
-
-#[test]
-fn the_report_begins_with_what_to_decide_and_is_not_too_long() {
-    let space = flagship();
-    for run in [BUSINESS, PERSONAL] {
-        build(&space, run).exits(0).says_nothing_of(&["report.md has"]);
-        let html = space.read(&format!("{run}/report.html"));
-        let at = |id: &str| html.find(&format!("<section aria-labelledby=\"{id}\"")).expect(id);
-        assert!(at("register") < at("summary") && at("summary") < at("figures"), "{run}");
-        let md = space.read(&format!("{run}/report.md"));
-        let decide = md.split("\n# Part 2").next().expect("a part");
-        let words = |text: &str| text.split_whitespace().count();
-        assert!((500..=9_000).contains(&words(decide)) && words(&md) <= 60_000, "{run}: {}", words(decide));
-    }
-    answers(&space, PERSONAL, "create_pitch", |_, answer| answer["ask"] = json!("Help. ".repeat(9_000)));
-    space.run(&["-C", PERSONAL, "clean", "create_pitch", "--yes"]).exits(0);
-    build(&space, PERSONAL).exits(0).says(&["report.md has", "at most 60,000 and 9,000 are read"]);
 }
 
 // ---- Without the repository at hand

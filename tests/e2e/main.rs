@@ -34,6 +34,7 @@ mod fake_llm;
 mod fallback;
 mod faults;
 mod flagship;
+mod flagship_figures;
 mod forced_end;
 mod foreach;
 mod gantt;

@@ -1,0 +1,331 @@
+//! Figures, contradictions and decisions of the flagship: planted errors are found and mended, nothing else is changed,
+//! and what nobody can prove is left to a person.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, flagship, made, requests};
+use crate::support::Space;
+
+/// What differs between two runs, by path.
+fn differing(one: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let all: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let differ = all.into_iter().filter(|path| one.get(*path) != other.get(*path) && *path != "answers.json");
+    differ.cloned().collect()
+}
+
+/// Adds recorded answers to a run.
+fn add_answers(space: &Space, run: &str, added: &[(&str, &str, Value)]) {
+    let file = format!("{run}/answers.json");
+    let mut all = space.json(&file);
+    let list = all["answers"].as_array_mut().expect("answers");
+    for (task, key, answer) in added {
+        list.retain(|entry| entry["task"] != *task || entry["key"] != *key);
+        list.push(json!({ "task": task, "key": key, "answer": answer }));
+    }
+    space.write(&file, all.to_string());
+}
+
+/// A pitch with a wrong sum, in a sentence of its own, and a month of a phase with another date.
+fn plant(space: &Space) {
+    answers(space, BUSINESS, "create_pitch", |_, answer| {
+        let sum = "EUR 3,200,000 + EUR 1,600,000 = EUR 5,000,000.";
+        answer["ask"] = json!(sum);
+        answer["offer"] = json!("It is decided in Month 3 of phase 2 (May 2027).");
+    });
+}
+
+fn edits(find: &str, replace: &str) -> Value {
+    json!({ "edits": [{ "fault_id": "pitch.md:12", "find": find, "replace": replace }] })
+}
+
+fn verdict(holds: bool) -> Value {
+    let why = if holds { "It holds." } else { "The line says something else now." };
+    json!({ "verdicts": [{ "fault_id": "pitch.md:12", "why": why, "holds": holds }] })
+}
+
+const SUM: &str = "comes to 4,800,000, not 5,000,000";
+
+#[test]
+fn planted_errors_are_found_and_mended_and_nothing_else_is() {
+    let (plain, space) = (flagship(), flagship());
+    plant(&space);
+    // The month is left to a person: the edit of it is never proposed.
+    add_answers(
+        &space,
+        BUSINESS,
+        &[
+            ("consistency_repair_1", "pitch", edits("EUR 5,000,000", "EUR 4,800,000")),
+            ("consistency_proof_1", "pitch", verdict(true)),
+            ("consistency_repair_2", "pitch", json!({ "edits": [] })),
+        ],
+    );
+    build(&plain, BUSINESS).exits(0);
+    build(&space, BUSINESS).exits(0);
+    assert_eq!(plain.json(&format!("{BUSINESS}/arithmetic_check.json"))["faults"], json!([]));
+    let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
+    let faults = found["faults"].as_array().expect("faults");
+    assert_eq!(faults.len(), 2, "{found:#}");
+    for (kind, wanted) in [("sum", SUM), ("date", "from the start of phase 2")] {
+        let fault = faults.iter().find(|fault| fault["kind"] == kind).expect(kind);
+        assert_eq!(fault["document"], "pitch.md");
+        assert!(fault["message"].as_str().is_some_and(|message| message.contains(wanted)), "{fault}");
+    }
+    let uncited = found["uncited"].to_string();
+    assert!(uncited.contains("EUR 5,000,000") && !uncited.contains("EUR 3,200,000"), "{uncited}");
+    // The sum is mended in the report, the date is a decision, and the pitch itself stays as it was written.
+    let repairs = space.json(&format!("{BUSINESS}/repairs.json"));
+    let mended: Vec<&str> = repairs["edits"]
+        .as_array()
+        .expect("edits")
+        .iter()
+        .filter_map(|edit| edit["document"].as_str())
+        .collect();
+    assert_eq!(mended, ["pitch.md", "self_audit.md"], "{repairs:#}");
+    let register = space.json(&format!("{BUSINESS}/decision_register.json")).to_string();
+    assert!(register.contains("from the start of phase 2") && !register.contains(SUM), "{register}");
+    let html = space.read(&format!("{BUSINESS}/report.html"));
+    assert!(html.contains("EUR 3,200,000 + EUR 1,600,000 = EUR 4,800,000."), "mended");
+    // Only the audit trail quotes what was wrong.
+    let read = html.split("aria-labelledby=\"sums\"").next().expect("a page");
+    assert!(!read.contains("EUR 1,600,000 = EUR 5,000,000."));
+    assert!(space.read(&format!("{BUSINESS}/pitch.md")).contains("= EUR 5,000,000."));
+    let differ = differing(&made(&plain, BUSINESS), &made(&space, BUSINESS));
+    let wanted = [
+        "arithmetic_check.json",
+        "arithmetic_check.md",
+        "consistency.md",
+        "consistency_findings.json",
+        "consistency_proof_1/pitch.json",
+        "consistency_repair_1/pitch.json",
+        "consistency_repair_2/pitch.json",
+        "decision_register.json",
+        "decision_register.md",
+        "pitch.md",
+        "pitch_raw.json",
+        "repairs.json",
+        "repairs_checked_1.json",
+        "repairs_round_1.json",
+        "report.html",
+        "report.md",
+        "shared_figures.json",
+    ];
+    assert_eq!(differ, wanted);
+}
+
+/// Whatever a model proposes: the words quoted have to be there once, no figure may come from nowhere, and what a second
+/// question does not confirm is not published.
+#[test]
+fn an_edit_that_is_not_proved_is_left_to_a_person() {
+    for (first, proof, second, said) in [
+        (edits("EUR", "USD"), None, edits("EUR 4,000,000", "EUR 4,800,000"), "is not in the line"),
+        (edits("EUR 5,000,000", "EUR 4,900,000"), None, edits("EUR 5,000,000", "EUR 7,000,000"), "add up"),
+        (edits("EUR 5,000,000", "EUR 4,800,000"), Some(verdict(false)), json!({ "edits": [] }), ""),
+    ] {
+        let space = flagship();
+        answers(&space, BUSINESS, "create_pitch", |_, answer| {
+            answer["ask"] = json!("EUR 3,200,000 + EUR 1,600,000 = EUR 5,000,000.");
+        });
+        let mut added =
+            vec![("consistency_repair_1", "pitch", first), ("consistency_repair_2", "pitch", second)];
+        added.extend(proof.map(|proof| ("consistency_proof_1", "pitch", proof)));
+        add_answers(&space, BUSINESS, &added);
+        build(&space, BUSINESS).exits(0);
+        let repairs = space.json(&format!("{BUSINESS}/repairs.json"));
+        assert_eq!(repairs["edits"].as_array().map(Vec::len), Some(1), "the sample's own: {repairs:#}");
+        assert_eq!(repairs["remaining"][0]["document"], "pitch.md");
+        let rejected = space.json(&format!("{BUSINESS}/repairs_checked_2.json"))["rejected"].to_string();
+        assert!(rejected.contains(said), "{rejected}");
+        let register = space.json(&format!("{BUSINESS}/decision_register.json")).to_string();
+        assert!(register.contains(SUM), "{register}");
+        let html = space.read(&format!("{BUSINESS}/report.html"));
+        assert!(html.contains("= EUR 5,000,000.") && html.contains("left to a person"), "as it was");
+        space.run(&["-C", BUSINESS, "build", "-q"]).exits(0);
+    }
+}
+
+#[test]
+fn an_edit_that_brings_a_figure_from_nowhere_is_refused() {
+    let space = flagship();
+    let spoiled = "eight months and EUR 77,777 of pilot";
+    let edit =
+        json!({ "fault_id": "self_audit.md:87", "find": "twenty months of pilot", "replace": spoiled });
+    let none = json!({ "edits": [] });
+    add_answers(
+        &space,
+        BUSINESS,
+        &[
+            ("consistency_repair_1", "self-audit", json!({ "edits": [edit] })),
+            ("consistency_repair_2", "self-audit", none),
+        ],
+    );
+    build(&space, BUSINESS).exits(0);
+    let repairs = space.json(&format!("{BUSINESS}/repairs.json"));
+    assert_eq!(repairs["edits"], json!([]));
+    assert_eq!(repairs["remaining"][0]["note"], "no fact has EUR 77,777");
+    let asked = requests(&space, BUSINESS);
+    let again =
+        asked.iter().find(|(task, _)| task.starts_with("consistency_repair_2")).expect("a second round");
+    assert!(again.1.prompt.contains("An edit of it was not accepted: no fact has EUR 77,777"));
+    assert!(!space.read(&format!("{BUSINESS}/report.html")).contains(spoiled));
+}
+
+/// Any two lines on the same thing stand in one group, whatever the size of the groups.
+#[test]
+fn all_lines_on_one_thing_are_read_together_two_by_two() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let lines = |groups: &Value| -> BTreeMap<String, BTreeSet<String>> {
+        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for group in groups["groups"].as_array().expect("groups") {
+            let ids = group["lines"].as_array().expect("lines").iter();
+            let ids = ids.map(|line| line["id"].as_str().expect("an id").to_owned());
+            all.entry(group["about"].as_str().expect("about").to_owned()).or_default().extend(ids);
+        }
+        all
+    };
+    let whole = lines(&space.json(&format!("{BUSINESS}/shared_figures.json")));
+    let documents: BTreeSet<&str> = whole.values().flatten().filter_map(|id| id.split(':').next()).collect();
+    assert!(documents.len() > 18, "{documents:?}");
+    space.edit("pipeline.toml", "longest_group = 30000", "longest_group = 9000");
+    space.run(&["-C", BUSINESS, "build", "shared_figures"]).exits(0);
+    let small = space.json(&format!("{BUSINESS}/shared_figures.json"));
+    assert_eq!(lines(&small), whole);
+    for (about, ids) in whole {
+        for one in &ids {
+            let beside: BTreeSet<&str> = small["groups"]
+                .as_array()
+                .expect("groups")
+                .iter()
+                .filter(|group| group["about"] == about.as_str())
+                .map(|group| group["lines"].as_array().expect("lines"))
+                .filter(|lines| lines.iter().any(|line| line["id"] == one.as_str()))
+                .flat_map(|lines| lines.iter().filter_map(|line| line["id"].as_str()))
+                .collect();
+            assert_eq!(beside.len(), ids.len(), "{about}: {one}");
+        }
+    }
+}
+
+/// The most calls one after another, from the graph that `planexe graph --json` gives: two rounds of repair included.
+#[test]
+fn at_most_25_calls_one_after_another_and_160_in_all() {
+    let space = flagship();
+    let graph = space.run(&["-C", BUSINESS, "graph", "--json"]).exits(0).json();
+    let mut longest: BTreeMap<&str, usize> = BTreeMap::new();
+    let nodes = graph["nodes"].as_array().expect("nodes");
+    let edges = graph["edges"].as_array().expect("edges");
+    // What fits is not shortened, and not asked for.
+    let asks = |node: &Value| {
+        node["recipe"] == "prompt" && !node["task"].as_str().is_some_and(|task| task.starts_with("shorten_"))
+    };
+    // Nodes stand in no order: as many passes as there are nodes reach every path.
+    for _ in nodes {
+        let before = longest.clone();
+        for node in nodes {
+            let task = node["task"].as_str().expect("a task");
+            let above = edges.iter().filter(|edge| edge["to"] == task);
+            let above = above.filter_map(|edge| longest.get(edge["from"].as_str()?)).max().copied();
+            longest.insert(task, above.unwrap_or(0) + usize::from(asks(node)));
+        }
+        if longest == before {
+            break;
+        }
+    }
+    let most = longest.values().max().copied().expect("a task");
+    assert!((20..=25).contains(&most), "{most} calls one after another: {longest:#?}");
+    build(&space, BUSINESS).exits(0);
+    assert!(calls(&space, BUSINESS) <= 160);
+}
+
+#[test]
+fn a_figure_that_disagrees_with_its_formula_stops_the_plan_by_name() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let facts = space.json(&format!("{BUSINESS}/canonical_facts.json"));
+    let ids: Vec<&str> =
+        facts["facts"].as_array().expect("facts").iter().filter_map(|fact| fact["id"].as_str()).collect();
+    assert!(
+        ["budget", "funding", "gap", "start", "milestone_1"].iter().all(|id| ids.contains(id)),
+        "{ids:?}"
+    );
+    let html = space.read(&format!("{BUSINESS}/report.html"));
+    assert!(html.contains("id=\"fact-budget\"") && html.contains("href=\"#fact-cost_9\""), "traced");
+
+    space.edit(
+        "templates/canonical_facts.json.j2",
+        "\"name\": \"Budget\",",
+        "\"name\": \"Budget\", \"value\": 6500000,",
+    );
+    build(&space, BUSINESS)
+        .exits(1)
+        .says(&["`budget` is given as 6,500,000; its formula `sum(cost_*)` comes to EUR 6,400,000"]);
+}
+
+#[test]
+fn the_report_begins_with_what_to_decide_and_is_not_too_long() {
+    let space = flagship();
+    for run in [BUSINESS, PERSONAL] {
+        build(&space, run).exits(0).says_nothing_of(&["report.md has"]);
+        let html = space.read(&format!("{run}/report.html"));
+        let at = |id: &str| html.find(&format!("<section aria-labelledby=\"{id}\"")).expect(id);
+        assert!(at("register") < at("summary") && at("summary") < at("figures"), "{run}");
+        let md = space.read(&format!("{run}/report.md"));
+        let decide = md.split("\n# Part 2").next().expect("a part");
+        let words = |text: &str| text.split_whitespace().count();
+        assert!((500..=9_000).contains(&words(decide)) && words(&md) <= 60_000, "{run}: {}", words(decide));
+    }
+    answers(&space, PERSONAL, "create_pitch", |_, answer| answer["ask"] = json!("Help. ".repeat(9_000)));
+    space.run(&["-C", PERSONAL, "clean", "create_pitch", "--yes"]).exits(0);
+    build(&space, PERSONAL).exits(0).says(&["report.md has", "at most 60,000 and 9,000 are read"]);
+}
+
+// ---- What breaks other runners of such a plan
+
+/// Every row changes a finished run as a user or a crash would, and says how many calls that may cost. The run is whole
+/// again afterwards, and a further build finds nothing to do.
+#[test]
+fn what_happens_to_a_finished_plan_costs_the_calls_it_must() {
+    type Change = fn(&Space);
+    let rows: [(&str, Change, usize, usize); 8] = [
+        ("nothing", |_| {}, 0, 0),
+        (
+            "an answer's file removed",
+            |space| space.remove(&format!("{PERSONAL}/swot_analysis_raw.json")),
+            0,
+            1,
+        ),
+        (
+            "one item of a loop removed",
+            |space| space.remove(&format!("{PERSONAL}/self_audit/demand.json")),
+            0,
+            1,
+        ),
+        ("a document emptied", |space| space.write(&format!("{PERSONAL}/project_plan.md"), ""), 0, 1),
+        ("the report emptied", |space| space.write(&format!("{PERSONAL}/report.html"), ""), 0, 0),
+        ("a prompt edited", |space| space.edit("prompts/create_pitch.md", "# Task", "# The task"), 1, 1),
+        ("the edit taken back", |space| space.edit("prompts/create_pitch.md", "# The task", "# Task"), 0, 0),
+        (
+            "a comment in a template",
+            |space| space.edit("templates/pitch.md.j2", "# Pitch", "{# x #}# Pitch"),
+            0,
+            0,
+        ),
+    ];
+    let space = flagship();
+    build(&space, PERSONAL).exits(0);
+    let whole = made(&space, PERSONAL);
+    for (what, change, least, most) in rows {
+        let before = calls(&space, PERSONAL);
+        change(&space);
+        build(&space, PERSONAL).exits(0);
+        let cost = calls(&space, PERSONAL) - before;
+        assert!((least..=most).contains(&cost), "{what}: {cost} calls");
+        let differ = differing(&whole, &made(&space, PERSONAL));
+        // A recorded answer to another prompt is a sample, and the report says so.
+        let wanted: &[&str] = if what == "a prompt edited" { &["report.html", "report.md"] } else { &[] };
+        assert_eq!(differ, wanted, "{what}");
+        space.run(&["-C", PERSONAL, "build", "-q"]).exits(0);
+    }
+}
