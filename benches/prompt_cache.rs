@@ -9,7 +9,7 @@
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
 
 #[path = "../tests/support/caching.rs"]
-#[allow(dead_code, reason = "a bench uses a part of it")]
+#[expect(dead_code, reason = "a bench uses a part of it")]
 mod caching;
 
 use std::collections::HashMap;

@@ -3,29 +3,16 @@
 use std::time::Duration;
 
 use planexe_base::cancel::Level;
-use planexe_engine::graph::{Decl, ForeachDecl, Graph, Input, Item, TaskId};
+use planexe_engine::graph::{Decl, ForeachDecl, Graph, Item, TaskId};
 use planexe_engine::scheduler::{
     Action, AttemptEnd, Engine, Event, Judged, Mode, Options, Reopened, Resolution, TaskInfo, Work,
 };
 use planexe_engine::slots::Slots;
+use support::decl;
+
+mod support;
 
 const NOW: Duration = Duration::ZERO;
-
-fn decl(name: &str, reads: &[&str]) -> Decl {
-    let input = |name: &&str| Input {
-        name: (*name).into(),
-        pattern: format!("{name}.txt"),
-        glob: false,
-        optional: false,
-    };
-    Decl {
-        name: name.into(),
-        recipe: true,
-        inputs: reads.iter().map(input).collect(),
-        outputs: vec![format!("{name}.txt")],
-        ..Decl::default()
-    }
-}
 
 fn engine(decls: Vec<Decl>, infos: Vec<TaskInfo>) -> Engine {
     let graph = Graph::build(decls).unwrap_or_else(|_| panic!("a sound graph"));

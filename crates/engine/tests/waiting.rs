@@ -5,11 +5,14 @@ use std::time::Duration;
 use planexe_base::call::Usage;
 use planexe_base::failure_class::Class;
 use planexe_base::limits::{Limits, Start};
-use planexe_engine::graph::{Decl, Graph, Input, TaskId};
+use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::scheduler::{
     Action, AttemptEnd, Engine, Event, Judged, Mode, Options, Queue, TaskInfo, Work,
 };
 use planexe_engine::slots::{AtOnce, Needs, Slots};
+use support::decl;
+
+mod support;
 
 const ZERO: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(3600);
@@ -30,20 +33,9 @@ struct Build {
 impl Build {
     /// Tasks `t0`, `t1` and so on, each with the tasks it reads.
     fn reading(tasks: &[(&[usize], Work)], infos: Vec<TaskInfo>, slots: Slots) -> Build {
-        let decl = |(n, (reads, _)): (usize, &(&[usize], Work))| Decl {
-            name: format!("t{n}"),
-            recipe: true,
-            outputs: vec![format!("t{n}.txt")],
-            inputs: reads
-                .iter()
-                .map(|n| Input {
-                    name: format!("t{n}"),
-                    pattern: format!("t{n}.txt"),
-                    glob: false,
-                    optional: false,
-                })
-                .collect(),
-            ..Decl::default()
+        let decl = |(n, (reads, _)): (usize, &(&[usize], Work))| {
+            let reads: Vec<String> = reads.iter().map(|n| format!("t{n}")).collect();
+            decl(&format!("t{n}"), &reads.iter().map(String::as_str).collect::<Vec<_>>())
         };
         let graph =
             Graph::build(tasks.iter().enumerate().map(decl).collect()).unwrap_or_else(|_| panic!("a graph"));

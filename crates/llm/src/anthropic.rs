@@ -13,8 +13,6 @@ use super::openai::turns;
 use super::stream::Event;
 use super::whole::{Draft, Finish};
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, probe, structured};
-use planexe_base::prefix::Division;
-
 use crate::config::{Cache, Model, Price, SchemaForm, Server};
 
 /// `max_tokens` is required there; this is what is asked where nobody says.
@@ -59,12 +57,8 @@ impl Anthropic {
         body.insert("max_tokens".into(), json!(self.max_output.unwrap_or(MAX_TOKENS)));
         let turns = turns(request, words);
         let first = turns.first().map_or("", |(_, text)| text);
-        let (system, first) = if self.unmarked.load(Ordering::Relaxed) {
-            let whole = Request { division: Division::default(), ..request.clone() };
-            cache::anthropic(&whole, first, false)
-        } else {
-            cache::anthropic(request, first, self.hour)
-        };
+        let cuts = if self.unmarked.load(Ordering::Relaxed) { &[][..] } else { &request.division.cuts };
+        let (system, first) = cache::anthropic(request, first, cuts, self.hour);
         if let Some(system) = system {
             body.insert("system".into(), system);
         }

@@ -75,10 +75,10 @@ pub(crate) fn key(request: &Request) -> Option<String> {
     request.division.key.map(|key| format!("planexe-{key:016x}"))
 }
 
-/// System prompt and first message in Anthropic's form, divided, with a mark at the end of the last places.
-pub(crate) fn anthropic(request: &Request, first: &str, hour: bool) -> (Option<Value>, Value) {
+/// System prompt and first message in Anthropic's form, divided at `cuts`, with a mark at the end of the last places.
+pub(crate) fn anthropic(request: &Request, first: &str, cuts: &[u32], hour: bool) -> (Option<Value>, Value) {
     let border = request.system.len();
-    let cuts = request.division.cuts.iter().map(|cut| *cut as usize);
+    let cuts = cuts.iter().map(|cut| *cut as usize);
     let (of_system, of_first): (Vec<usize>, Vec<usize>) = cuts.partition(|cut| *cut <= border);
     let of_first: Vec<usize> = of_first.into_iter().map(|cut| cut - border).collect();
     let no_system = request.system.trim().is_empty();
@@ -138,11 +138,11 @@ mod tests {
     use super::*;
     use planexe_base::prefix::Division;
 
-    fn request(system: &str, prompt: &str, cuts: &[u32]) -> Request {
+    fn request(system: &str, prompt: &str) -> Request {
         Request {
             system: system.into(),
             prompt: prompt.into(),
-            division: Division { cuts: cuts.to_vec(), key: Some(255) },
+            division: Division { cuts: Vec::new(), key: Some(255) },
             ..Request::default()
         }
     }
@@ -175,13 +175,13 @@ mod tests {
             (&[28, 30, 40], 0, 2), (&[13], 0, 0), (&[400], 0, 0), (&[bytes], 0, 0),
         ];
         for (cuts, in_system, in_first) in rows {
-            let (of_system, of_first) = anthropic(&request(system, prompt, cuts), prompt, false);
+            let (of_system, of_first) = anthropic(&request(system, prompt), prompt, cuts, false);
             assert_eq!(sent(&of_system.unwrap()), (system.to_owned(), *in_system), "{cuts:?}");
             assert_eq!(sent(&of_first), (prompt.to_owned(), *in_first), "{cuts:?}");
         }
-        let (none, first) = anthropic(&request("", prompt, &[11]), prompt, true);
+        let (none, first) = anthropic(&request("", prompt), prompt, &[11], true);
         assert!(none.is_none() && first[0]["cache_control"]["ttl"] == "1h", "{first}");
-        assert_eq!(key(&request("", prompt, &[])).as_deref(), Some("planexe-00000000000000ff"));
+        assert_eq!(key(&request("", prompt)).as_deref(), Some("planexe-00000000000000ff"));
     }
 
     #[test]
