@@ -382,7 +382,7 @@ impl Reader {
                         override_model(root, model, over, entry.key);
                     }
                 }
-                "defaults" | "vars" => {
+                "defaults" | "vars" | "tiers" => {
                     for (inner, over) in entry.value.table().into_iter().flatten() {
                         put(root, &[key.as_str()], inner, over.clone(), entry.key);
                     }
