@@ -99,7 +99,7 @@ impl Engine {
             Resolution::Stopped
         } else if count(&[Resolution::Waiting]) > 0 {
             Resolution::Waiting
-        } else if good > 0 && good >= needed(total - skipped, self.info(family).min_success) {
+        } else if good >= needed(total - skipped, self.info(family).min_success) {
             Resolution::Partial
         } else if count(&[Resolution::Failed]) > 0 {
             Resolution::Failed

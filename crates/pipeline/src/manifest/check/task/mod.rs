@@ -55,11 +55,11 @@ impl TaskChecker<'_, '_> {
             self.all.retry(&self.at.then("retry"), task.retry.as_deref());
         }
         if let Some(share) = task.min_success
-            && !(share > 0.0 && share <= 1.0)
+            && !(0.0..=1.0).contains(&share)
         {
             self.add(
                 Diagnostic::at(self.at.then("min_success"), format!("`min_success` is {share}"))
-                    .wanted("wanted a share above 0, up to 1")
+                    .wanted("wanted a share from 0 to 1")
                     .maybe_hint((2.0..=100.0).contains(&share).then(|| format!("write `{}`", share / 100.0))),
             );
         }
