@@ -145,6 +145,29 @@ fn an_edit_that_is_not_proved_is_left_to_a_person() {
     }
 }
 
+/// A round in which no repair, or no proof, succeeds does not stop the plan.
+#[test]
+fn repairs_that_all_fail_leave_the_fault_to_a_person() {
+    for failing in ["repair", "proof"] {
+        let space = flagship();
+        let file = format!("{BUSINESS}/answers.json");
+        let mut all = space.json(&file);
+        let task = format!("consistency_{failing}_");
+        let list = all["answers"].as_array_mut().expect("answers");
+        let before = list.len();
+        list.retain(|entry| !entry["task"].as_str().is_some_and(|name| name.starts_with(&task)));
+        assert!(list.len() < before, "the sample has a {failing}");
+        space.write(&file, all.to_string());
+        build(&space, BUSINESS).exits(0);
+        let repairs = space.json(&format!("{BUSINESS}/repairs.json"));
+        assert_eq!(repairs["edits"], json!([]), "{failing}");
+        assert_eq!(repairs["remaining"][0]["document"], "self_audit.md", "{failing}: {repairs:#}");
+        let register = space.read(&format!("{BUSINESS}/decision_register.json"));
+        assert!(register.contains("self_audit.md"), "{failing}: {register}");
+        assert!(space.read(&format!("{BUSINESS}/report.html")).contains("left to a person"), "{failing}");
+    }
+}
+
 #[test]
 fn an_edit_that_brings_a_figure_from_nowhere_is_refused() {
     let space = flagship();

@@ -530,6 +530,11 @@ fn a_task_asks_the_models_of_its_tier_and_then_those_above() {
     space.build().exits(0);
     assert_eq!(space.read("easy.md").trim(), "by \"small-1\"");
     assert_eq!(space.read("hard.md").trim(), "by \"large-1\"");
+    // A profile gives a tier another model; what the tier takes stays as it is.
+    space.write("pipeline.toml", tasks(easy) + "[profiles.big.tiers]\nlow = { model = \"large\" }\n");
+    let other = space.run(&["build", "-n", "-B", "-v", "--profile", "big"]).exits(0);
+    other.says(&["easy  large (tier low)", "tier `low`, as its complexity is 8"]);
+    space.write("pipeline.toml", tasks(easy));
     let told = space.run(&["complexity", "--json"]).exits(0).json();
     let rows = told["tasks"].as_array().unwrap();
     assert_eq!((rows[0]["complexity"].as_u64(), rows[0]["tier"].as_str()), (Some(8), Some("low")), "{told}");

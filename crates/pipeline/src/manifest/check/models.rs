@@ -23,10 +23,15 @@ impl Checker<'_> {
             self.model_names(&key_path!["defaults", "model"], models);
         }
         for (profile, over) in &tables.profiles {
+            let known: Vec<&str> =
+                tables.models.keys().chain(over.models.keys()).map(String::as_str).collect();
             if let Some(models) = &over.defaults.model {
-                let known: Vec<&str> =
-                    tables.models.keys().chain(over.models.keys()).map(String::as_str).collect();
                 self.names_known(&key_path!["profiles", profile, "defaults", "model"], models, &known);
+            }
+            for (tier, over) in &over.tiers {
+                if let Some(models) = &over.model {
+                    self.names_known(&key_path!["profiles", profile, "tiers", tier, "model"], models, &known);
+                }
             }
         }
     }

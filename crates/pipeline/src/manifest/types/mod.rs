@@ -187,7 +187,7 @@ pub struct Profile {
     pub defaults: Defaults,
     /// Overrides of `[vars]`.
     pub vars: Map<Value>,
-    /// Overrides of `[tiers]`, key by key; a new name adds a tier above the others.
+    /// Overrides of `[tiers]`, key by key. A new name adds a tier above the others.
     pub tiers: Map<Tier>,
 }
 

@@ -21,7 +21,8 @@ pub struct Task {
     pub after: Vec<String>,
     /// One instance per item of a list.
     pub foreach: Option<Box<Foreach>>,
-    /// Share of instances that must succeed (default 1.0; 0: readers run even if all fail); those that are skipped are not counted.
+    /// Share of instances that must succeed (default 1.0); those that are skipped are not counted. With 0, readers run even
+    /// if all fail.
     pub min_success: Option<f64>,
     /// Instances run in order; each sees the answer of the one before as `{{ previous }}`.
     pub sequential: bool,
