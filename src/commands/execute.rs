@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use signal_hook::consts::SIGINT;
 
-use crate::commands::Session;
+use crate::commands::{Session, complain};
 use crate::ops::execute::{ExecuteOptions, Executed, execute};
 use planexe_base::exit::{self, Error};
 use planexe_base::fs;
+use planexe_base::signals;
 use planexe_base::style::{clean, count};
 use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_plan_execution::rules::{Approve, By};
@@ -66,6 +68,9 @@ pub struct ExecuteArgs {
 
 /// Makes the project.
 pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
+    if args.git && !args.dry_run {
+        end_git_too()?;
+    }
     let executed = execute(session, &args.options())?;
     if session.globals.json {
         session.print_answer(&fs::resolved(&executed.dir), &executed.view)?;
@@ -73,6 +78,19 @@ pub fn run(session: &Session, args: &ExecuteArgs) -> Result<u8, Error> {
         tell(session, &executed);
     }
     Ok(exit::DONE)
+}
+
+/// From now on no git outlives planexe: a first Ctrl-C lets it finish, a second one or another signal ends both.
+fn end_git_too() -> Result<(), Error> {
+    let signals = signals::listen()?;
+    let tell = move || {
+        if signals.forever().any(|signal| signal == SIGINT) {
+            complain("stopping: git will finish first; press Ctrl-C again to stop at once");
+        }
+    };
+    // Without the thread the signals do the same, unsaid.
+    let _ = std::thread::Builder::new().name("stopping".to_owned()).spawn(tell);
+    Ok(())
 }
 
 impl ExecuteArgs {

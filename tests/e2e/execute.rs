@@ -44,7 +44,7 @@ fn tree(tasks: &[Value]) -> Value {
 }
 
 /// A finished plan: draft and sign a lease, write a menu, open.
-fn plan(server: &FakeLlm) -> Space {
+pub fn plan(server: &FakeLlm) -> Space {
     let space = Space::with(server, PLAN);
     set_tree(
         &space,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crash::wait_until_gone;
+use crate::support::terminal::Terminal;
 use crate::support::{FakeLlm, Out, Running, Space, until};
 
 /// What is promised.
@@ -204,10 +205,64 @@ fn programs_that_will_not_end() {
     }
 }
 
+/// A git that hangs as soon as it is asked for something; the `PATH` there was.
+fn git_that_hangs_at(space: &Space, words: &str) -> String {
+    space.set_env("PIDS", space.root());
+    let path = std::env::var("PATH").expect("a PATH");
+    let bin = space.root().join("bin");
+    std::fs::create_dir(&bin).expect("a folder");
+    let git = bin.join("git");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' {words} '*) {STUBBORN} ;; esac\nPATH='{path}' exec git \"$@\"\n"
+    );
+    std::fs::write(&git, script).expect("a script");
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("a program");
+    space.set_env("PATH", format!("{}:{path}", bin.display()));
+    path
+}
+
+/// A first Ctrl-C that is typed is answered, a second one ends planexe.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_second_ctrl_c_that_is_typed() {
+    let space = Space::new();
+    space.set_env("PIDS", space.root());
+    space.set_env("TERM", "xterm");
+    space.write("stubborn.sh", STUBBORN);
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = [\"sh\", \"stubborn.sh\"]\n");
+    // Only a session's own terminal makes a signal of what is typed.
+    let own = ["--ctty", "--wait", env!("CARGO_BIN_EXE_planexe"), "build"];
+    let mut terminal = Terminal::start(space.program("setsid", &own));
+    let pid = pid_of_program(&space);
+    terminal.types("\u{3}");
+    terminal.shows("press Ctrl-C again", 1);
+    let told = Instant::now();
+    terminal.types("\u{3}");
+    let (code, shown) = terminal.ends();
+    assert!(told.elapsed() < PROMISED, "{:?}: {shown}", told.elapsed());
+    assert_eq!(code, Some(130), "{shown}");
+    wait_until_gone(&pid);
+}
+
+#[test]
+fn execute_whose_git_will_not_end() {
+    let server = FakeLlm::new();
+    let space = crate::execute::plan(&server);
+    let path = git_that_hangs_at(&space, "commit-tree");
+    let args = ["execute", "--into", "work", "--git"];
+    for (signals, _) in ENDS.into_iter().chain([(&[Signal::TERM, Signal::TERM][..], 143)]) {
+        let running = space.spawn(&args);
+        let pid = pid_of_program(&space);
+        is_gone_in_time(running, signals);
+        wait_until_gone(&pid);
+    }
+    space.set_env("PATH", path);
+    space.run(&args).exits(0);
+}
+
 #[test]
 fn git_that_will_not_end() {
     let space = Space::new();
-    space.set_env("PIDS", space.root());
     space.write(
         "pipeline.toml",
         "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\nisolate = true\n",
@@ -218,17 +273,7 @@ fn git_that_will_not_end() {
         let done = space.program("git", &[&identity, args].concat()).status().expect("git");
         assert!(done.success());
     }
-    // A git that hangs as soon as something is to be checked out.
-    let path = std::env::var("PATH").expect("a PATH");
-    let bin = space.root().join("bin");
-    std::fs::create_dir(&bin).expect("a folder");
-    let git = bin.join("git");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' worktree add '*) {STUBBORN} ;; esac\nPATH='{path}' exec git \"$@\"\n"
-    );
-    std::fs::write(&git, script).expect("a script");
-    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).expect("a program");
-    space.set_env("PATH", format!("{}:{path}", bin.display()));
+    let path = git_that_hangs_at(&space, "worktree add");
     for (signals, _) in ENDS {
         let running = space.spawn(&["build"]);
         let pid = pid_of_program(&space);
