@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use serde_json::{Map, Value, json};
 
 use crate::ops::{Base, Session};
+use planexe_base::style::{clean, truncate};
 use planexe_pipeline::allowed_pipelines::Only;
 use planexe_pipeline::manifest::suggest;
 use planexe_pipeline::open::Opened;
@@ -35,6 +36,8 @@ use tool_error::ToolError;
 
 /// Calls at once.
 const MOST: usize = 32;
+/// Columns of a client's words that an answer quotes.
+const MOST_QUOTED: usize = 80;
 /// Of those, calls that wait for a plan.
 const MOST_WAITING: usize = 16;
 /// So long the server waits at its end for calls that are being answered.
@@ -360,7 +363,7 @@ fn answer<W: Write + Send + 'static>(
             };
             let Some(tool) = tools::find(name) else {
                 let hint = suggest(name, tools::TOOLS.iter().map(|tool| tool.name).collect::<Vec<_>>());
-                let text = format!("there is no tool `{name}`; {}", hint.unwrap_or_default());
+                let text = format!("there is no tool `{}`; {}", quoted(name), hint.unwrap_or_default());
                 return wrong(protocol::INVALID_PARAMS, text);
             };
             let arguments = match request.params.get("arguments") {
@@ -372,8 +375,13 @@ fn answer<W: Write + Send + 'static>(
             };
             call(server, line, calls, request, tool, arguments);
         }
-        method => wrong(protocol::METHOD_NOT_FOUND, format!("there is no method `{method}`")),
+        method => wrong(protocol::METHOD_NOT_FOUND, format!("there is no method `{}`", quoted(method))),
     }
+}
+
+/// A name that a client sent, as it is quoted in an answer to it: without control characters, and cut.
+fn quoted(name: &str) -> String {
+    truncate(&clean(name), MOST_QUOTED).into_owned()
 }
 
 /// Calls a tool in a thread of its own.
