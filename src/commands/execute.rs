@@ -88,7 +88,7 @@ fn end_git_too() -> Result<(), Error> {
             complain("stopping: git will finish first; press Ctrl-C again to stop at once");
         }
     };
-    // Without the thread the signals do the same, unsaid.
+    // Where there is no thread for it, a first Ctrl-C ends both, as nobody listens.
     let _ = std::thread::Builder::new().name("stopping".to_owned()).spawn(tell);
     Ok(())
 }

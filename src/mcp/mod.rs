@@ -36,10 +36,10 @@ use tool_error::ToolError;
 
 /// Calls at once.
 const MOST: usize = 32;
-/// Columns of a client's words that an answer quotes.
-const MOST_QUOTED: usize = 80;
 /// Of those, calls that wait for a plan.
 const MOST_WAITING: usize = 16;
+/// Columns of a client's words that an answer quotes.
+const MOST_QUOTED: usize = 80;
 /// So long the server waits at its end for calls that are being answered.
 const FAREWELL: Duration = Duration::from_secs(15);
 /// A tool judges pipelines as deep as the command line does, on the main thread.

@@ -157,7 +157,7 @@ fn run(seed: u64) {
         .map(|_| TaskInfo {
             lane: None,
             priority: rng.below(2) as i32,
-            min_success: if rng.chance(30) { 0.5 } else { 1.0 },
+            min_success: if rng.chance(30) { [0.0, 0.5][rng.below(2) as usize] } else { 1.0 },
             expected_s: 1.0 + rng.below(9) as f64,
         })
         .collect();

@@ -91,6 +91,32 @@ fn enough_successes_make_the_task_done_and_partial() {
     space.assert_nothing_to_do(&server);
 }
 
+/// With a share of 0 readers run though all failed; the smallest share above it wants one.
+#[test]
+fn what_may_lack_all_its_items_is_partial_without_any() {
+    let server = FakeLlm::scripted(|request| match request.task.starts_with("review[") {
+        true => Answer::error(400, "not this one"),
+        false => Answer::Default,
+    });
+    let space = reviews(&server, &["ann", "bob"]);
+    space.edit("pipeline.toml", "[task.review]", "[task.review]\nmin_success = 0.000000000001");
+    space.run(&["build"]).exits(1);
+    assert!(!space.exists("report.txt"));
+    space.edit("pipeline.toml", "min_success = 0.000000000001", "min_success = 0");
+    space.build().says(&["partial"]);
+    assert_eq!(space.read("report.txt").trim(), "");
+    let report = space.report();
+    assert!(report["quality_summary"]["partial"].to_string().contains("review"), "{report:#}");
+    assert_eq!(report["run"]["phase"], "completed", "{report:#}");
+    space.run(&["build", "--strict"]).exits(1);
+    server.script(|_| Answer::Default);
+    let before = server.total();
+    space.build();
+    assert_eq!(server.total(), before + 2, "the two that were missing");
+    assert_eq!(space.report()["quality_summary"]["complete"], true);
+    space.assert_nothing_to_do(&server);
+}
+
 #[test]
 fn what_needs_the_item_that_a_partial_task_lacks_is_not_made_and_the_build_fails() {
     let server = FakeLlm::scripted(|request| match request.task.as_str() {

@@ -122,5 +122,6 @@ fn line_through(points: &[(f64, f64)]) -> Option<(f64, f64)> {
 
 /// Instances of `total` that must succeed: ceil(share × total), with room for the rounding of the share itself.
 pub fn needed(total: usize, share: f64) -> usize {
-    ((share * total as f64) - 1e-9).ceil().max(0.0) as usize
+    let least = if share > 0.0 { total.min(1) } else { 0 };
+    (((share * total as f64) - 1e-9).ceil().max(0.0) as usize).max(least)
 }

@@ -122,7 +122,7 @@ pub(super) fn family_state(states: &[State], min_success: f64) -> (State, bool) 
     let failed = states.iter().filter(|state| **state == State::Failed).count();
     let lost = failed + states.iter().filter(|state| **state == State::Blocked).count();
     let needed = engine::needed(total, min_success);
-    if lost > 0 && complete + lost == total && complete >= needed && complete > 0 {
+    if lost > 0 && complete + lost == total && complete >= needed {
         return (State::Done, true);
     }
     if failed > 0 && total - lost < needed {
@@ -269,7 +269,8 @@ mod tests {
             (&[Done, Done, Failed], 0.75, (Failed, false)),
             (&[Done, Pending, Failed], 0.5, (Pending, false)),
             (&[Pending, Failed, Failed], 0.5, (Failed, false)),
-            (&[Failed, Failed], 0.0, (Pending, false)),
+            (&[Failed, Failed], 0.0, (Done, true)),
+            (&[Failed, Failed], 1e-12, (Failed, false)),
             (&[Done, Blocked], 1.0, (Blocked, false)),
             (&[Done, Blocked], 0.5, (Done, true)),
             (&[Done, Blocked, Pending], 0.5, (Pending, false)),
