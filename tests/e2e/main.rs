@@ -23,6 +23,7 @@ mod commands;
 mod conditions;
 mod counted;
 mod crash;
+mod damaged_state;
 mod doctor;
 mod durability;
 mod edit_plan;

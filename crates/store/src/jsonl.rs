@@ -17,11 +17,12 @@ pub struct Mended {
     pub kept: Option<PathBuf>,
 }
 
-/// How much of the end is looked at first; doubled while all of it is damaged.
+/// How much of the end is looked at first; four times as much while all of it is damaged.
 const WINDOW: u64 = 1 << 16;
 
 /// Cuts a torn end off: whatever follows the last line that is whole. A last line that only lacks its
-/// newline gets it. What is cut is kept in `partial_dir`. `None` if nothing was wrong.
+/// newline gets it. What is cut is kept in `partial_dir`; of an end that is longer than any line of ours, the whole file
+/// is, so that it need not be in memory. `None` if nothing was wrong.
 pub fn mend(path: &Path, partial_dir: &Path) -> Result<Option<Mended>, FsError> {
     if fs::kind(path)? != Some(fs::FileKind::File) {
         return Ok(None);
@@ -32,7 +33,8 @@ pub fn mend(path: &Path, partial_dir: &Path) -> Result<Option<Mended>, FsError> 
         let whole = tail.len() as u64 == total;
         match sound_end(&tail, whole) {
             Some(end) => break (tail, total, end),
-            None => window *= 4,
+            None if window < LONGEST => window *= 4,
+            None => return mend_large(path, partial_dir),
         }
     };
     let start = total - tail.len() as u64;
@@ -53,6 +55,30 @@ pub fn mend(path: &Path, partial_dir: &Path) -> Result<Option<Mended>, FsError> 
             Ok(Some(Mended { cut_bytes: torn.len() as u64, kept: Some(kept) }))
         }
     }
+}
+
+/// The same for a file of which more than [`LONGEST`] is damaged: it is read from its start, a line at a time.
+fn mend_large(path: &Path, partial_dir: &Path) -> Result<Option<Mended>, FsError> {
+    let failed = |source| FsError::new(path, "read", source);
+    let mut reader = std::io::BufReader::new(fs::open(path)?);
+    let (mut line, mut total, mut sound) = (Vec::new(), 0, 0);
+    loop {
+        let read = next_line(&mut reader, &mut line).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        total += read;
+        if line.ends_with(b"\n") && is_line(&line) {
+            sound = total;
+        }
+    }
+    fs::make_dirs(partial_dir, Durability::Synced)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let kept = partial_dir.join(format!("{name}.whole-{total}"));
+    let copy = fs::copy_to_private_temp(path, partial_dir, Durability::Synced)?;
+    fs::rename(&copy, &kept, Durability::Synced)?;
+    fs::truncate(path, sound)?;
+    Ok(Some(Mended { cut_bytes: total - sound, kept: Some(kept) }))
 }
 
 #[derive(Debug, PartialEq)]
@@ -270,6 +296,21 @@ mod tests {
             assert_eq!(fs::read_to_string(&mended.kept.unwrap()).unwrap(), tail);
             assert_eq!(fs::read_to_string(&path).unwrap(), LOG);
         }
+    }
+
+    #[test]
+    fn of_an_end_too_long_for_memory_the_whole_file_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, partial) = (dir.path().join("log.jsonl"), dir.path().join("partial"));
+        fs::write_atomic(&path, LOG.as_bytes(), Durability::Unsynced).unwrap();
+        // A hole, as a power cut leaves it.
+        let length = LOG.len() as u64 + 2 * LONGEST;
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let mended = mend(&path, &partial).unwrap().unwrap();
+        assert_eq!(mended.cut_bytes, 2 * LONGEST);
+        assert_eq!(std::fs::metadata(mended.kept.unwrap()).unwrap().len(), length);
+        assert_eq!(fs::read_to_string(&path).unwrap(), LOG);
+        assert_eq!(mend(&path, &partial).unwrap(), None);
     }
 
     #[test]
