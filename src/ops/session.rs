@@ -286,6 +286,10 @@ impl Session {
                 .hint("`--wait` waits for it to end; `planexe status` shows what it does"),
             LockError::Unsupported => Error::new(Kind::Internal, error.to_string())
                 .hint("`--no-lock` continues without; two builds at once will then spoil each other's work"),
+            LockError::Closed { folder, owner } => Error::new(Kind::Setup, error.to_string()).hint(format!(
+                "run planexe as that user, or take it over: `sudo chown -R \"$USER\" '{}'` (it was user {owner}'s)",
+                folder.display()
+            )),
             LockError::Fs(error) => Error::new(Kind::Internal, error.to_string()),
         }
     }

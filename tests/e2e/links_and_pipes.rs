@@ -103,6 +103,33 @@ fn a_path_that_is_a_file_and_a_folder_is_a_fault() {
     space_with(&format!("{}{}", task("one", "in.txt", "b/c.txt"), task("two", "b/c.txt", "b/d.txt"))).build();
 }
 
+/// Only root can be somebody else.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_that_another_user_keeps_closed_is_said_to_be_his() {
+    if !rustix::process::geteuid().is_root() || Command::new("setpriv").arg("--version").output().is_err() {
+        return;
+    }
+    let space =
+        space_with("[task.a]\ninputs = [\"in.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"cp $in $out\"\n");
+    space.build();
+    let planexe = space.command(&[]).get_program().to_owned();
+    let to_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    // The program may lie where nobody may look: a copy of it does not.
+    for folder in [space.root(), space.dir().to_owned()] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("an open folder");
+    }
+    let copy = space.root().join("planexe");
+    fs::copy(planexe, &copy).expect("a copy");
+    let before = space.everything();
+    for command in [&["build"][..], &["clean", "a", "--yes"]] {
+        let args = [&to_nobody[..], &[copy.to_str().expect("a path")], command].concat();
+        let out = space.start(space.program("setpriv", &args)).wait();
+        let out = out.exits(2).says(&["belongs to user 0", "closed to you", "chown"]);
+        space.everything().assert_same_as(&before, &out);
+    }
+}
+
 /// A folder beside the run, with files that are nobody's to touch.
 fn victim(space: &Space) -> BTreeMap<String, String> {
     let folder = space.root().join("victim");

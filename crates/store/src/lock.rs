@@ -121,6 +121,13 @@ pub enum LockError {
     },
     /// The file system has no locks.
     Unsupported,
+    /// What planexe keeps there belongs to another user, who keeps it closed.
+    Closed {
+        /// The folder, `.planexe/` of the run.
+        folder: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
     /// The directory cannot be opened.
     Fs(FsError),
 }
@@ -137,6 +144,9 @@ impl std::fmt::Display for LockError {
             }
             LockError::Held { owner: None } => write!(f, "locked by another process"),
             LockError::Unsupported => write!(f, "the file system of the run directory has no locks"),
+            LockError::Closed { folder, owner } => {
+                write!(f, "`{}` belongs to user {owner} and is closed to you", folder.display())
+            }
             LockError::Fs(error) => error.fmt(f),
         }
     }
@@ -296,6 +306,10 @@ fn lock_path(run_dir: &Path) -> PathBuf {
 fn try_acquire(run_dir: &Path) -> Result<RunLock, LockError> {
     let open = |path: &Path, error| LockError::Fs(FsError::new(path, "lock", error));
     let dir = fs::open_dir(run_dir).map_err(|error| open(run_dir, error))?;
+    let planexe = run_dir.join(".planexe");
+    if let Some(owner) = fs::closed_by(&planexe).map_err(LockError::Fs)? {
+        return Err(LockError::Closed { folder: planexe, owner });
+    }
     let file = match try_lock(&dir) {
         Tried::Locked => dir,
         Tried::Held => return Err(LockError::Held { owner: RunLock::owner(run_dir) }),

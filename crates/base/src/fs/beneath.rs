@@ -376,6 +376,10 @@ impl Stat {
         self.0.st_nlink as u64
     }
 
+    pub(super) fn owner(&self) -> u32 {
+        self.0.st_uid as u32
+    }
+
     pub(super) fn is_the_file(&self, dev: u64, ino: u64) -> bool {
         (self.0.st_dev as u64, self.0.st_ino as u64) == (dev, ino)
     }

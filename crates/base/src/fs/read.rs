@@ -363,6 +363,14 @@ pub fn kind(path: &Path) -> Result<Option<FileKind>> {
     Ok(optional(beneath::look(path).at("read", path))?.map(|stat| stat.kind()))
 }
 
+/// Who owns a directory that this user may not list or write into; `None` if he may, or there is none.
+pub fn closed_by(dir: &Path) -> Result<Option<u32>> {
+    let Some(stat) = optional(beneath::look(dir).at("read", dir))? else { return Ok(None) };
+    let wanted = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    let may = rustix::fs::accessat(rustix::fs::CWD, dir, wanted, rustix::fs::AtFlags::EACCESS);
+    Ok((may == Err(rustix::io::Errno::ACCESS)).then(|| stat.owner()))
+}
+
 /// What a path stands for, its last link not followed, with its signature; `None` if there is nothing.
 pub fn kind_and_signature(path: &Path) -> Result<Option<(FileKind, Signature)>> {
     Ok(optional(beneath::look(path).at("read", path))?.map(|stat| (stat.kind(), stat.signature())))
