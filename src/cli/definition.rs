@@ -125,6 +125,9 @@ pub enum Command {
     /// Turn a finished plan into a project: its steps become tasks for models, programs and people
     #[command(after_help = EXECUTE_EXAMPLES)]
     Execute(commands::execute::ExecuteArgs),
+    /// List and keep the sources that figures of a plan rest on
+    #[command(after_help = EVIDENCE_EXAMPLES)]
+    Evidence(commands::evidence::EvidenceArgs),
     /// Complete a task that waits for a person, or pass a paused gate
     Done(commands::done::DoneArgs),
     /// Read the pipeline and report every fault in it
@@ -192,6 +195,19 @@ pub enum Command {
     #[command(hide = true)]
     Completions(commands::completions::CompletionsArgs),
 }
+
+const EVIDENCE_EXAMPLES: &str = "\
+A source is kept whole in evidence/, with where it is from, the day, and the words
+that count. These are compared with the figure; no model is asked, and nothing is
+fetched: a person pastes, or a program that you choose fetches.
+
+Examples:
+  planexe evidence                    the sources, and whether they stand
+  planexe evidence check              the same; exit 1 if one does not
+  planexe evidence add cost_2 --from 'offer of 1 May' --source offer.txt \\
+      --excerpt 'EUR 1,450 a month' --means '1450 [EUR/month] * 24 [months]'
+  curl -fsS \"$URL\" | planexe evidence add cost_2 --from \"$URL\" \\
+      --excerpt 'EUR 34,800' --good-until 2027-06-30";
 
 const BUILD_EXAMPLES: &str = "\
 Examples:

@@ -31,6 +31,7 @@ pub mod doctor;
 pub mod done;
 pub mod edit_plan;
 pub mod events;
+pub mod evidence;
 pub mod execute;
 pub mod explain;
 pub mod failures;

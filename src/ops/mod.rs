@@ -7,6 +7,7 @@ pub mod clean;
 pub mod deliver;
 pub mod detach;
 pub mod edit_plan;
+pub mod evidence;
 pub mod execute;
 pub mod explain;
 pub mod files;

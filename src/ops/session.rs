@@ -18,7 +18,7 @@ use planexe_store::null_build::UpToDate;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 36] = [
+pub const OF_A_RUN: [&str; 37] = [
     "abort",
     "build",
     "check",
@@ -30,6 +30,7 @@ pub const OF_A_RUN: [&str; 36] = [
     "done",
     "edit-plan",
     "events",
+    "evidence",
     "execute",
     "explain",
     "failures",

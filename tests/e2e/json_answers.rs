@@ -66,6 +66,7 @@ fn every_field_of_every_answer_is_described() {
     let space = Space::with(&server, TASKS);
     space.write("plan.txt", "A bridge.");
     space.write("new.txt", "A longer bridge.");
+    space.write("facts.json", r#"{"facts": [{"id": "rent", "value": 1450, "unit": "EUR"}]}"#);
     let mut undescribed = BTreeSet::new();
     for line in [
         "check",
@@ -96,6 +97,9 @@ fn every_field_of_every_answer_is_described() {
         "edit-plan --set plan.txt --all",
         "edit-plan --set new.txt --all",
         "build --keep-going",
+        "evidence add rent --facts facts.json --from letter --source facts.json --excerpt 1450",
+        "evidence --facts facts.json",
+        "evidence remove rent-1",
         "history",
         "diff a",
         "touch bad",

@@ -28,6 +28,7 @@ mod doctor;
 mod durability;
 mod edit_plan;
 mod eval;
+mod evidence;
 mod execute;
 mod executors;
 mod facts;

@@ -305,7 +305,7 @@ mod tests {
         fs::write_atomic(&path, LOG.as_bytes(), Durability::Unsynced).unwrap();
         // A hole, as a power cut leaves it.
         let length = LOG.len() as u64 + 2 * LONGEST;
-        std::fs::File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+        fs::truncate(&path, length).unwrap();
         let mended = mend(&path, &partial).unwrap().unwrap();
         assert_eq!(mended.cut_bytes, 2 * LONGEST);
         assert_eq!(std::fs::metadata(mended.kept.unwrap()).unwrap().len(), length);

@@ -43,6 +43,13 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
+/// The number of a month by its name, or the first three letters or more of it.
+pub(super) fn month_number(name: &str) -> Option<i8> {
+    let name = name.to_lowercase();
+    let at = MONTHS.iter().position(|month| month.starts_with(&name) && name.len() >= 3)?;
+    i8::try_from(at + 1).ok()
+}
+
 static CLAIM: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x) \b Month \s+ (\d{1,3}) \b (?: \s+ (?:of|after) \s+ (?:the\s+)? ([A-Za-z][^(),.;:]{0,60}?) )?
@@ -80,11 +87,7 @@ impl Calendar {
         };
         let (year, month): (i16, i8) = match text(3) {
             Some(year) => (year.parse().ok()?, text(4)?.parse().ok()?),
-            None => {
-                let name = text(5)?.to_lowercase();
-                let at = MONTHS.iter().position(|month| month.starts_with(&name) && name.len() >= 3)?;
-                (text(6)?.parse().ok()?, i8::try_from(at + 1).ok()?)
-            }
+            None => (text(6)?.parse().ok()?, month_number(text(5)?)?),
         };
         let due = start.checked_add(count.months()).ok()?;
         if (due.year(), due.month()) == (year, month) {

@@ -4,6 +4,7 @@
 mod claims;
 mod dates;
 mod edits;
+mod evidence;
 mod facts;
 mod formula;
 mod number;
@@ -17,6 +18,10 @@ mod unit;
 pub use claims::arithmetic;
 pub use dates::{Calendar, Phase};
 pub use edits::{Edit, edit};
+pub use evidence::{
+    Finding, Kept, LONGEST_EXCERPT, SCHEMA as SOURCE_SCHEMA, Source, Standing, addresses, judge, name_of,
+    quotes,
+};
 pub use facts::{Fact, FactFault, Ledger};
 pub use formula::Amount;
 pub use number::Number;

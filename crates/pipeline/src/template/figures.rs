@@ -19,6 +19,8 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("uncited", uncited);
     env.add_filter("date_faults", date_faults);
     env.add_filter("edited", edited);
+    env.add_filter("sources", sources);
+    env.add_filter("addresses", addresses);
 }
 
 fn read(list: &Value) -> Result<Result<Ledger, Vec<FactFault>>, Error> {
@@ -54,6 +56,30 @@ fn arithmetic(text: String) -> Value {
 /// Amounts of money, percentages and large numbers of a text that no fact of a list has.
 fn uncited(text: String, list: &Value) -> Result<Value, Error> {
     Ok(Value::from_serialize(figures::uncited(&text, &agreed(list)?)))
+}
+
+/// The sources in `evidence/`, a list of files, with what they say of the facts of a list. None is too old here: what a
+/// template makes does not depend on the day.
+fn sources(files: &Value, list: &Value) -> Result<Value, Error> {
+    let text =
+        |file: &Value, key: &str| file.get_attr(key).ok().and_then(|it| it.as_str().map(str::to_owned));
+    let mut kept = Vec::new();
+    for file in files.try_iter()? {
+        let path = text(&file, "path").ok_or_else(|| wrong("`sources` takes the files of a glob".into()))?;
+        let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let digest = text(&file, "blake3").unwrap_or_default();
+        kept.push(figures::Kept { name, text: text(&file, "text"), digest });
+    }
+    Ok(Value::from_serialize(figures::judge(&kept, &agreed(list)?, None)))
+}
+
+/// The addresses of the web that a text names, each with its line.
+fn addresses(text: String) -> Value {
+    let found = figures::addresses(&text).into_iter();
+    let found = found.map(|(line, address)| {
+        std::collections::BTreeMap::from([("line", Value::from(line)), ("address", Value::from(address))])
+    });
+    Value::from_serialize(found.collect::<Vec<_>>())
 }
 
 /// A text or data with the edits made that are for a document; the value itself if there are none.
