@@ -56,6 +56,32 @@ fn the_commands_of_the_readme_exist() {
     }
 }
 
+#[test]
+fn the_tests_that_the_page_of_situations_names_exist() {
+    let mut sources = String::new();
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e"))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("tests").flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => sources += &std::fs::read_to_string(entry.path()).expect("a test"),
+            }
+        }
+    }
+    let rows: Vec<&str> = include_str!("../docs/scenarios.md").lines().skip(7).collect();
+    assert!(rows.len() > 20);
+    for row in rows {
+        let named = row.split('`').skip(1).step_by(2).filter(|name| name.contains("::"));
+        let mut found = 0;
+        for name in named {
+            let function = name.rsplit("::").next().expect("a name");
+            assert!(sources.contains(&format!("fn {function}()")), "{name} is no test");
+            found += 1;
+        }
+        assert!(found > 0 || row.contains("`damaged_state`"), "no test in {row}");
+    }
+}
+
 /// Every piece of TOML in docs/checks.md and docs/gates.md is put into a pipeline with the inputs it names.
 #[test]
 fn the_examples_of_checks_load() {

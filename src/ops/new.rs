@@ -9,6 +9,7 @@ use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::run::{RunFile, quoted};
 use planexe_pipeline::manifest::{Manifest, ReadOptions, paths};
 use planexe_pipeline::open::OpenError;
+use planexe_ui::views::shell_word;
 use std::path::{Component, Path, PathBuf};
 
 /// A pipeline that builds at once, without a server, for a folder that has none above it.
@@ -181,6 +182,12 @@ pub fn check_empty(dir: &Path) -> Result<(), Error> {
             Err(Error::usage(format!("`{shown}` is there and is no folder")).code("not_empty"))
         }
         Some(_) if fs::list_dir(dir)?.is_empty() => Ok(()),
+        Some(_) if dir.join("run.toml").is_file() => {
+            Err(Error::usage(format!("`{shown}` is a run already, and stays as it is"))
+                .code("not_empty")
+                .hint(format!("`planexe -C {} edit-plan` changes its plan", shell_word(&shown.to_string())))
+                .hint("name a folder that is not there yet"))
+        }
         Some(_) => Err(Error::usage(format!("`{shown}` is not empty, so no run is made in it"))
             .code("not_empty")
             .hint("name a folder that is not there yet")),

@@ -68,6 +68,7 @@ mod read_only;
 mod recipes;
 mod reported_state;
 mod retention;
+mod scenarios;
 mod seeing;
 mod servers;
 mod staleness;

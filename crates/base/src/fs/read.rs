@@ -365,7 +365,8 @@ pub fn kind(path: &Path) -> Result<Option<FileKind>> {
 
 /// Who owns a directory that this user may not list or write into; `None` if he may, or there is none.
 pub fn closed_by(dir: &Path) -> Result<Option<u32>> {
-    let Some(stat) = optional(beneath::look(dir).at("read", dir))? else { return Ok(None) };
+    let stat = optional(beneath::look(dir).at("read", dir))?;
+    let Some(stat) = stat.filter(|stat| stat.kind() == FileKind::Dir) else { return Ok(None) };
     let wanted = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     let may = rustix::fs::accessat(rustix::fs::CWD, dir, wanted, rustix::fs::AtFlags::EACCESS);
     Ok((may == Err(rustix::io::Errno::ACCESS)).then(|| stat.owner()))
