@@ -104,6 +104,53 @@ fn a_key_and_tools_reach_it_only_where_its_table_names_them() {
     }
 }
 
+/// A task's own list counts, also where it is empty.
+#[test]
+fn a_task_allows_or_refuses_tools_of_its_own() {
+    for (table, task, wanted) in [
+        ("", "tools = [\"WebSearch\"]\n", "--tools\nWebSearch\n--allowedTools\nWebSearch\n"),
+        (
+            "tools = [\"Read\"]",
+            "tools = [\"WebSearch\", \"Grep\"]\n",
+            "--tools\nWebSearch,Grep\n--allowedTools\n",
+        ),
+        ("tools = [\"Read\"]", "tools = []\n", "--tools\n\n--system-prompt-file\n"),
+        ("tools = [\"Read\"]", "", "--tools\nRead\n--allowedTools\nRead\n"),
+    ] {
+        let space = space("claude", CLAUDE, table, &format!("{ONE}{task}"));
+        space.build();
+        let argv = said(&space, "argv");
+        assert!(argv.contains(wanted), "{table} {task}: {argv}");
+        space.build();
+        assert_eq!(starts(&space), 1);
+    }
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\noutputs = [\"a.txt\"]\ntools = [\"WebSearch\"]\ncommand = \"echo > $out\"\n",
+    );
+    space.run(&["check"]).exits(2).says(&["tools", "pipeline.toml:3"]);
+}
+
+/// A killed planexe could not remove the folder of its agent.
+#[test]
+fn the_folder_of_a_killed_call_is_removed_later() {
+    let space = space("claude", CLAUDE, "", ONE);
+    let tmp = space.root().join("tmp");
+    let (old, young, other) =
+        (format!("planexe-agent-{}-0", i32::MAX), format!("planexe-agent-{}-1", i32::MAX), "planexe-agent-x");
+    for name in [&old[..], &young, other] {
+        std::fs::create_dir_all(tmp.join(name).join("work")).expect("a folder");
+    }
+    let day = std::time::SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+    for name in [&old[..], other] {
+        std::fs::File::open(tmp.join(name)).expect("the folder").set_modified(day).expect("its time");
+    }
+    space.build();
+    let left: Vec<_> = [&old[..], &young, other].map(|name| tmp.join(name).exists()).into();
+    assert_eq!(left, [false, true, true]);
+}
+
 #[test]
 fn a_schema_is_asked_for_natively_and_in_words_where_it_is_refused() {
     let schema = "[task.a]\noutputs = [\"a.json\"]\nprompt = \"Will it hold?\"\nschema = \"s.json\"\n";

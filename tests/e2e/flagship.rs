@@ -131,6 +131,7 @@ pub(crate) fn requests(space: &Space, run: &str) -> Vec<(String, Request)> {
             schema,
             params: Map::new(),
             params_extra: Map::new(),
+            tools: None,
             check: None,
             division: planexe_base::prefix::Division::default(),
         };

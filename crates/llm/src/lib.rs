@@ -91,6 +91,8 @@ pub struct Request {
     pub params: Map<String, Value>,
     /// Fields added to the body as they are.
     pub params_extra: Map<String, Value>,
+    /// Tools an agent may use for it, in place of those of its table.
+    pub tools: Option<Vec<String>>,
     /// How the prompt is divided, so that a server's cache is used; the text is the same.
     pub division: Division,
     /// What the answer is held against, so that `simulated` can make up one that passes; never sent.

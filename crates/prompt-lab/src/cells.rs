@@ -69,7 +69,12 @@ impl<'a> Subject<'a> {
         let checked =
             (&prompt.check_digest, prompt.max_validation_retries, &prompt.params, &prompt.params_extra);
         let rest = (&table.inputs, &table.foreach, spec.sequential, &self.project.vars);
-        let all = serde_json::to_vec(&(&spec.name, outputs, templates, asked, checked, rest));
+        let all = (&spec.name, outputs, templates, asked, checked, rest);
+        let all = match &prompt.tools {
+            // As it was before a task could have tools, so that results stay.
+            None => serde_json::to_vec(&all),
+            Some(tools) => serde_json::to_vec(&(all, tools)),
+        };
         Digest::of(&all.unwrap_or_default())
     }
 

@@ -53,6 +53,9 @@ pub struct KeptRequest {
     /// Fields added to the body as they are.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params_extra: Map<String, Value>,
+    /// Tools the task gave to an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<String>>,
     /// Earlier answers that were rejected, each with what was wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<Rejected>,
@@ -91,6 +94,7 @@ impl From<Request> for KeptRequest {
             schema: request.schema,
             params: request.params,
             params_extra: request.params_extra,
+            tools: request.tools,
             rejected: request.rejected,
         }
     }

@@ -6,6 +6,7 @@
 //! [`Command`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -235,12 +236,38 @@ impl Provider for Agent {
 /// A folder of one call, which nobody else can read; gone when the call is.
 pub(super) struct Room(PathBuf);
 
+/// What the name of a room begins with; then the process and a number.
+const ROOM: &str = "planexe-agent-";
+
+/// A room of a process that is gone stays at least so long: the process may be one of another container, whose ids are
+/// not seen from here.
+const LEFT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Removes the rooms that killed processes left.
+fn sweep(folder: &Path) {
+    for (name, kind) in fs::list_dir(folder).unwrap_or_default() {
+        let maker = name.to_str().and_then(|name| name.strip_prefix(ROOM)?.split_once('-')?.0.parse().ok());
+        let is_gone = maker.is_some_and(|pid: i32| !fs::process_exists(pid));
+        let room = folder.join(&name);
+        let is_old = || {
+            let times = std::fs::symlink_metadata(&room).and_then(|room| room.modified());
+            times.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > LEFT))
+        };
+        if kind == fs::FileKind::Dir && is_gone && is_old() {
+            // One that belongs to somebody else stays.
+            let _ = fs::remove_tree(&room);
+        }
+    }
+}
+
 impl Room {
     fn new() -> Result<Room, fs::FsError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| sweep(&std::env::temp_dir()));
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!("planexe-agent-{}-{number}", std::process::id());
+            let name = format!("{ROOM}{}-{number}", std::process::id());
             let room = std::env::temp_dir().join(name);
             // One of this name is of a process that is gone, or somebody else's trap.
             if !fs::make_private_new_dir(&room)? {

@@ -30,14 +30,15 @@ pub(super) fn line(
     let mut argv = agent.program.clone();
     let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
     let mut vars = vec![("CLAUDECODE".to_owned(), None)];
-    let tools = agent.tools.join(",");
+    let allowed = request.tools.as_ref().unwrap_or(&agent.tools);
+    let tools = allowed.join(",");
     match agent.kind {
         Kind::Claude => {
             // Without a name it makes a call of its own to find one.
             add(&["-p", "--name", "planexe", "--output-format", "stream-json", "--include-partial-messages"]);
             add(&["--verbose", "--safe-mode", "--setting-sources", "", "--strict-mcp-config"]);
             add(&["--disable-slash-commands", "--no-session-persistence", "--tools", &tools]);
-            if !agent.tools.is_empty() {
+            if !allowed.is_empty() {
                 add(&["--allowedTools", &tools]);
             }
             add(&["--system-prompt-file", &system]);
@@ -55,7 +56,7 @@ pub(super) fn line(
             add(&["--ignore-rules", "-s", "read-only"]);
             let file = format!("model_instructions_file={}", json!(system));
             add(&["-c", &file, "-c", "project_doc_max_bytes=0", "-c", "skills.include_instructions=false"]);
-            if agent.tools.is_empty() {
+            if allowed.is_empty() {
                 add(&["--disable", "shell_tool", "--disable", "apps", "--disable", "multi_agent"]);
                 add(&["-c", "web_search=\"disabled\"", "-c", "tools.view_image=false"]);
                 add(&["-c", "include_permissions_instructions=false"]);
@@ -82,7 +83,7 @@ pub(super) fn line(
                 let settings = json!({
                     "security": { "auth": { "selectedType": "gemini-api-key" } },
                     "mcpServers": {},
-                    "tools": { "core": agent.tools },
+                    "tools": { "core": allowed },
                     "context": { "fileName": ["none.md"] },
                     "privacy": { "usageStatisticsEnabled": false },
                 });

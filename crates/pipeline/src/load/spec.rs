@@ -147,6 +147,7 @@ impl Loader<'_> {
                     models: positions(names, &self.manifest.tables.models),
                     params: merged(&defaults.params, eval.params.as_ref()),
                     params_extra: Map::new(),
+                    tools: None,
                     max_validation_retries: 1,
                 }))
             }
@@ -247,6 +248,7 @@ impl Loader<'_> {
                 .flatten()
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
+            tools: task.tools.clone(),
             max_validation_retries: task
                 .max_validation_retries
                 .or(defaults.max_validation_retries)

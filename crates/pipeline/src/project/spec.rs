@@ -324,6 +324,8 @@ pub struct PromptSpec {
     pub params: Map<String, Value>,
     /// Fields sent as they are.
     pub params_extra: Map<String, Value>,
+    /// Tools of an agent, in place of those of its model.
+    pub tools: Option<Vec<String>>,
     /// How often an invalid answer is asked for again.
     pub max_validation_retries: u32,
 }
@@ -331,7 +333,12 @@ pub struct PromptSpec {
 impl PromptSpec {
     /// What an answer of one of its models is recorded as made with.
     pub fn made_with(&self, endpoint: &Endpoint) -> MadeWith {
-        let params = serde_json::to_vec(&(&self.params, &self.params_extra)).unwrap_or_default();
+        let params = match &self.tools {
+            // As it was before a task could have tools, so that no answer is another's.
+            None => serde_json::to_vec(&(&self.params, &self.params_extra)),
+            Some(tools) => serde_json::to_vec(&(&self.params, &self.params_extra, tools)),
+        };
+        let params = params.unwrap_or_default();
         MadeWith {
             endpoint: endpoint.name.clone(),
             model: endpoint.model_name().to_string(),

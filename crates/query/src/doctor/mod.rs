@@ -399,6 +399,7 @@ fn one_call(endpoint: &Endpoint, setup: &Setup<'_>) -> Finding {
         // Room for a model that thinks first.
         params: [("max_tokens".to_owned(), 2000.into())].into_iter().collect(),
         params_extra: Default::default(),
+        tools: None,
         division: planexe_base::prefix::Division::default(),
     };
     let (cancel, progress) = (Cancel::new(), CallProgress::default());

@@ -101,6 +101,7 @@ impl Asking<'_> {
             schema: spec.schema.as_ref().map(|schema| schema.value.clone()),
             params,
             params_extra: spec.params_extra.clone(),
+            tools: spec.tools.clone(),
             division: if job.evaluates { Division::default() } else { job.division.clone() },
             check: question.check.clone().map(|check| check as Arc<dyn planexe_llm::Adjust>),
         }

@@ -54,6 +54,8 @@ pub struct Task {
     pub params: Option<Box<Map<Value>>>,
     /// Fields added to the request as they are.
     pub params_extra: Option<Box<Map<Value>>>,
+    /// Tools an agent's program may use for it (`["WebSearch"]`), in place of those of its model's table; `[]`: none.
+    pub tools: Option<Vec<String>>,
     /// System prompt: a file of the pipeline, or inline text.
     pub system: Option<String>,
     /// Images (PNG, JPEG, GIF, WebP) and PDFs that are sent with the prompt: paths or globs, relative to the run directory.

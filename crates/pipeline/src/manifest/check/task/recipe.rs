@@ -80,7 +80,7 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 30] = [
+        let given: [(&str, bool, &[Recipe]); 31] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("files", !task.files.is_empty(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
@@ -90,6 +90,7 @@ impl TaskChecker<'_, '_> {
             ("complexity", task.complexity.is_some() && !asks_in_eval, &[Prompt]),
             ("params", task.params.is_some(), &[Prompt]),
             ("params_extra", task.params_extra.is_some(), &[Prompt]),
+            ("tools", task.tools.is_some(), &[Prompt]),
             ("max_validation_retries", task.max_validation_retries.is_some(), &[Prompt]),
             ("stdout", task.stdout, &[Command]),
             ("in_place", task.in_place, &[Command]),
