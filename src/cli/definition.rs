@@ -151,6 +151,9 @@ pub enum Command {
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
+    /// Make a run from a folder of another program, with the plan and every answer that fits
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import(commands::import::ImportArgs),
     /// List the runs in a folder
     #[command(after_help = LIST_EXAMPLES)]
     List(commands::list::ListArgs),
@@ -458,6 +461,16 @@ Examples:
   planexe new runs/bakery --prompt \"A bakery in Ghent that ...\"
   planexe new runs/bakery --pipeline plan/pipeline.toml --profile cloud
   planexe -C runs/bakery build";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  planexe import planexe old/20260215_bakery -n
+  planexe import planexe old/20260215_bakery --into runs/bakery
+  planexe -C runs/bakery build
+
+The folder is one of PlanExe (v1) or PlanExe2; it is only read. An answer is taken if it was given to this plan, if the \
+records of PlanExe2 say that it is up to date, and if it holds here; the next build then asks nobody for it. Everything else \
+is told with the reason, and asked anew.";
 
 const GRAPH_EXAMPLES: &str = "\
 Examples:

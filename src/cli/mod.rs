@@ -147,6 +147,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Diff(args) => commands::diff::run(session, &args),
         Command::Record(args) => commands::record::run(session, &args),
         Command::New(args) => commands::new::run(session, &args),
+        Command::Import(args) => commands::import::run(session, &args),
         Command::List(args) => commands::list::run(session, &args),
         Command::Archive(args) => commands::archive::run(session, &args),
         Command::Delete(args) => commands::delete::run(session, &args),
@@ -233,7 +234,7 @@ mod tests {
         let others: Vec<&str> = names.filter(|name| !crate::ops::session::OF_A_RUN.contains(name)).collect();
         assert_eq!(
             others,
-            ["new", "list", "archive", "delete", "mcp", "schema", "keys", "man", "completions"]
+            ["new", "import", "list", "archive", "delete", "mcp", "schema", "keys", "man", "completions"]
         );
     }
 

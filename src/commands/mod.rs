@@ -40,6 +40,7 @@ pub mod gantt;
 pub mod gc;
 pub mod graph;
 pub mod history;
+pub mod import;
 pub mod keys;
 pub mod list;
 pub mod man;

@@ -1,19 +1,19 @@
 //! `planexe new`: makes a run directory.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use crate::commands::Session;
-use crate::ops::new::{BUILT_IN, Made, Source, Wanted, check_empty, end_line, make};
+use crate::ops::new::{
+    BUILT_IN, Made, Source, Wanted, check_empty, end_line, find_pipeline, make, names_built_in,
+};
 use planexe_base::exit::{self, Error};
 use planexe_base::fs::{self};
 use planexe_base::style::shell_path;
 use planexe_pipeline::manifest::diagnostic::shown_path;
-use planexe_pipeline::manifest::run::RunFile;
-use planexe_pipeline::open::OpenError;
 
 /// What `planexe new` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,8 +62,8 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     let dir = &args.dir;
     check_empty(dir)?;
     let prompt = read_prompt(session, args)?;
-    let built_in = names_built_in(session, args);
-    let source = match if built_in { None } else { find_pipeline(session, args)? } {
+    let built_in = names_built_in(session, args.pipeline.as_deref());
+    let source = match if built_in { None } else { find_pipeline(session, args.pipeline.as_ref())? } {
         Some(file) => Source::File(file),
         None if built_in || session.globals.profile.is_some() => Source::BuiltIn,
         None => Source::Example,
@@ -96,12 +96,6 @@ pub fn run(session: &Session, args: &NewArgs) -> Result<u8, Error> {
     Ok(exit::DONE)
 }
 
-/// Whether the pipeline asked for is the one that comes with planexe, and not a file of that name.
-fn names_built_in(session: &Session, args: &NewArgs) -> bool {
-    let named = args.pipeline.as_deref();
-    named == Some(Path::new(BUILT_IN)) && !Path::new(BUILT_IN).exists() && !session.bundle.is_empty()
-}
-
 fn read_prompt(session: &Session, args: &NewArgs) -> Result<Option<String>, Error> {
     let stdin = || {
         if session.in_is_terminal {
@@ -122,33 +116,4 @@ fn read_prompt(session: &Session, args: &NewArgs) -> Result<Option<String>, Erro
     }
     end_line(&mut text);
     Ok(Some(text))
-}
-
-/// The pipeline named, or the nearest here or above, through a run's `run.toml` too.
-fn find_pipeline(session: &Session, args: &NewArgs) -> Result<Option<PathBuf>, Error> {
-    if let Some(file) = args.pipeline.as_ref().or(session.globals.file.as_ref()) {
-        let file = if file.is_dir() { file.join("pipeline.toml") } else { file.clone() };
-        return match file.is_file() {
-            true => Ok(Some(file)),
-            false => {
-                Err(Error::usage(format!("there is no pipeline `{}`", file.display())).code("no_pipeline"))
-            }
-        };
-    }
-    let here = match &session.globals.run_dir {
-        Some(dir) => fs::resolved(dir),
-        None => fs::resolved(Path::new(".")),
-    };
-    for folder in here.ancestors() {
-        let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
-        if run.is_file() {
-            let run = RunFile::read(&run)
-                .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
-            return Ok(Some(run.pipeline_file(folder)));
-        }
-        if pipeline.is_file() {
-            return Ok(Some(pipeline));
-        }
-    }
-    Ok(None)
 }

@@ -12,6 +12,7 @@ pub mod execute;
 pub mod explain;
 pub mod files;
 pub mod former;
+pub mod import;
 pub mod keys;
 pub mod list;
 pub mod names;

@@ -68,6 +68,40 @@ pub struct Made {
     pub of: String,
 }
 
+/// Whether the pipeline asked for is the one that comes with planexe, and not a file of that name.
+pub fn names_built_in(session: &Session, named: Option<&Path>) -> bool {
+    named == Some(Path::new(BUILT_IN)) && !Path::new(BUILT_IN).exists() && !session.bundle.is_empty()
+}
+
+/// The pipeline named, or the nearest here or above, through a run's `run.toml` too.
+pub fn find_pipeline(session: &Session, named: Option<&PathBuf>) -> Result<Option<PathBuf>, Error> {
+    if let Some(file) = named.or(session.place.file.as_ref()) {
+        let file = if file.is_dir() { file.join("pipeline.toml") } else { file.clone() };
+        return match file.is_file() {
+            true => Ok(Some(file)),
+            false => {
+                Err(Error::usage(format!("there is no pipeline `{}`", file.display())).code("no_pipeline"))
+            }
+        };
+    }
+    let here = match &session.place.run_dir {
+        Some(dir) => fs::resolved(dir),
+        None => fs::resolved(Path::new(".")),
+    };
+    for folder in here.ancestors() {
+        let (run, pipeline) = (folder.join("run.toml"), folder.join("pipeline.toml"));
+        if run.is_file() {
+            let run = RunFile::read(&run)
+                .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
+            return Ok(Some(run.pipeline_file(folder)));
+        }
+        if pipeline.is_file() {
+            return Ok(Some(pipeline));
+        }
+    }
+    Ok(None)
+}
+
 /// Makes a run with the profile of the session. What makes the folder a run is written last.
 pub fn make(session: &Session, wanted: Wanted<'_>) -> Result<Made, Error> {
     let Wanted { dir, source, prompt, label, parent, beside: mut files } = wanted;

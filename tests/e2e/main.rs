@@ -45,6 +45,7 @@ mod gates_example;
 mod git_record;
 mod hardening;
 mod history_and_restore;
+mod import;
 mod isolate;
 mod json_answers;
 mod judge;

@@ -45,6 +45,7 @@ impl By {
             By::Touch => "touch",
             By::Rescue => "rescue",
             By::Human => "human",
+            By::Import => "import",
         }
     }
 }
@@ -162,6 +163,28 @@ pub enum By {
     Rescue,
     /// `planexe done`.
     Human,
+    /// `planexe import`: another program made it.
+    Import,
+}
+
+/// Where the answer of an imported task came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Imported {
+    /// The program that made it.
+    pub from: String,
+    /// Its file in that program's folder.
+    pub file: String,
+    /// SHA-256 of that file.
+    pub sha256: String,
+    /// The model that answered, as that file says.
+    pub model: Option<String>,
+    /// It had another form there.
+    pub converted: bool,
+    /// It was edited after that program wrote it.
+    pub edited: bool,
+    /// The planexe that imported it.
+    pub by_version: String,
 }
 
 /// A file a task was given.
@@ -219,6 +242,9 @@ pub struct Done {
     /// A recorded answer to another prompt of the same task.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sample: bool,
+    /// Where it came from, if another program made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// The evaluation it passed, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval: Option<Value>,

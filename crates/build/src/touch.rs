@@ -233,6 +233,7 @@ fn adopted(
         made_with: candidate.map_or_else(|| former?.made_with.clone(), |it| it.made_with.clone()),
         call: candidate.map_or_else(|| former?.call.clone(), |it| it.call.clone()),
         sample: candidate.map_or_else(|| former.is_some_and(|done| done.sample), |it| it.sample),
+        imported: former.and_then(|done| done.imported.clone()),
         eval: None,
         other: serde_json::Map::new(),
     };

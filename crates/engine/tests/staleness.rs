@@ -40,6 +40,7 @@ fn done(made_of: &Fingerprint, outputs: &[(&str, &str)]) -> Done {
         made_with: None,
         call: None,
         sample: false,
+        imported: None,
         eval: None,
         other: serde_json::Map::new(),
     }

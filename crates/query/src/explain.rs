@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::dry_run::Survey;
 use crate::model_choice::asks;
 use crate::task_state::{self as standing, Standing};
-use planexe_base::record::{Digest, Done, Marker, State};
+use planexe_base::record::{Digest, Done, Imported, Marker, State};
 use planexe_base::style;
 use planexe_build::check_staleness::{Judgement, Prepared};
 use planexe_engine::graph::{Kind, Task, TaskId};
@@ -34,7 +34,7 @@ pub struct Sources<'a> {
 
 /// Explains a task.
 pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView {
-    let Sources { project, survey, standing, .. } = *sources;
+    let Sources { project, store, survey, standing } = *sources;
     let task = &survey.graph[id];
     let spec = project.spec(task);
     let nothing = TaskView::new(task.name.as_str(), State::Pending);
@@ -59,6 +59,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         completed_utc: done.map(|done| done.completed_utc.clone()).or_else(|| ended_well(view)),
         by: done.map(|done| done.by.name().to_owned()).or_else(|| view.by.clone()),
         by_user: view.by_user.clone(),
+        imported: done.and_then(|done| done.imported.clone()),
         changed_inputs: Vec::new(),
         cannot_run: judgement.is_some_and(|judgement| judgement.failure.is_some()),
         attempt: view.last.attempt,
@@ -87,7 +88,8 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         && verdict != Verdict::Fresh
         && !matches!(view.state, State::Running | State::Blocked)
     {
-        explained.next = next(project, task, spec, judgement);
+        let imported = imported(store, &judgement.marker, task);
+        explained.next = next(project, task, spec, judgement, imported.as_ref());
     }
     explained
 }
@@ -228,8 +230,20 @@ pub fn former_request(store: &Store, task: &Task, done: &Done) -> Option<KeptReq
     calls.into_iter().map(|call| call.record.request).rfind(is_it)
 }
 
+/// Where an answer came from that was imported for a task and not used yet.
+fn imported(store: &Store, marker: &Marker, task: &Task) -> Option<Imported> {
+    let calls = (*marker == Marker::Missing).then(|| store.calls().list(&task.name).ok())??;
+    calls.into_iter().filter(|call| call.usable).find_map(|call| call.record.imported)
+}
+
 /// What the next build would do about a task, one line each.
-fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> Vec<String> {
+fn next(
+    project: &Project,
+    task: &Task,
+    spec: &Spec,
+    judgement: &Judgement,
+    waits: Option<&Imported>,
+) -> Vec<String> {
     let mut lines = Vec::new();
     let Decision::Stale { redraw, edited, .. } = &judgement.decision else { return lines };
     for path in edited {
@@ -277,13 +291,22 @@ fn next(project: &Project, task: &Task, spec: &Spec, judgement: &Judgement) -> V
                     "check the answer there is against the changed schema or check: no call if it passes"
                         .into()
                 }
-                Some(prepared) if prepared.kept.is_some() => "use a kept answer: no call".into(),
+                Some(Prepared { kept: Some(kept), .. }) => match &kept.record.imported {
+                    Some(imported) => format!("use the answer {}: no call", report::imported_from(imported)),
+                    None => "use a kept answer: no call".into(),
+                },
                 Some(prepared) => {
                     let tokens = estimate::tokens(&prepared.system) + estimate::tokens(&prepared.prompt);
                     let fresh = if *redraw { ", for a fresh answer" } else { "" };
                     format!("ask {model}{fresh}, with a prompt of about {} tokens", style::tokens(tokens))
                 }
-                None => format!("ask {model}"),
+                None => match waits {
+                    Some(imported) => {
+                        let from = report::imported_from(imported);
+                        format!("use the answer {from}, unless the plan is edited first: no call")
+                    }
+                    None => format!("ask {model}"),
+                },
             });
         }
         Recipe::Command(command) => lines.push(match &command.line {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::sidecar::to_json;
 use super::task_dir_name;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
-use planexe_base::record::{Digest, SCHEMA};
+use planexe_base::record::{Digest, Imported, SCHEMA};
 use planexe_llm::attachment::Attachment;
 use planexe_llm::relay::Wire;
 use planexe_llm::{CallError, Rejected, Reply, Request};
@@ -141,6 +141,9 @@ pub struct CallRecord {
     /// The task's own program made it: the answer as it went over the wire.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<Wire>,
+    /// Where the answer came from, if another program asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -311,6 +314,28 @@ impl Calls {
         Ok(record.filter(|record| record.schema <= SCHEMA))
     }
 
+    /// What an imported answer of a task is kept under until it is used: it belongs to a plan, not to a prompt.
+    pub fn imported_digest(task: &str, plan: &Digest) -> Digest {
+        Digest::of(format!("imported\0{task}\0{plan}").as_bytes())
+    }
+
+    /// The imported answer of a task to a plan, if it was not used yet.
+    pub fn find_imported(&self, task: &str, plan: &Digest) -> Result<Option<KeptCall>, FsError> {
+        let found = self.find_named(task, &Calls::imported_digest(task, plan))?;
+        Ok(found.filter(|kept| kept.record.imported.is_some()))
+    }
+
+    /// Makes an imported answer that of the prompt it is used for, so that it is found, set aside and cleaned up like any
+    /// other. Returns its new name.
+    pub fn assign(&self, imported: &KeptCall, digest: &Digest) -> Result<String, FsError> {
+        if imported.record.digest == *digest {
+            return Ok(imported.name.clone());
+        }
+        let name = self.keep(&CallRecord { digest: digest.clone(), ..imported.record.clone() })?;
+        fs::remove(&self.dir.join(&imported.name))?;
+        Ok(name)
+    }
+
     /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
     /// An answer that is gone is no error.
     pub fn mark(&self, name: &str, verdict: AnswerState) -> Result<String, FsError> {
@@ -449,6 +474,7 @@ mod tests {
             error_id: None,
             evaluation: false,
             wire: None,
+            imported: None,
             other: Map::new(),
         }
     }

@@ -250,6 +250,7 @@ mod fixtures {
             made_with: None,
             call: None,
             sample: false,
+            imported: None,
             eval: None,
             other: Default::default(),
         }

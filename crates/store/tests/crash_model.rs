@@ -441,6 +441,7 @@ impl World {
             made_with: None,
             call: None,
             sample: false,
+            imported: None,
             eval: None,
             other: Default::default(),
         };

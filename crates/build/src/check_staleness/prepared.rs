@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use super::{Judgement, Made, StaleCheck};
 use planexe_base::fs::{self, FsError};
-use planexe_base::record::{Digest, InputRecord, MadeWith};
+use planexe_base::pattern;
+use planexe_base::record::{Digest, InputRecord, MadeWith, Marker};
 use planexe_engine::fingerprint::{EVAL, Fingerprint};
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
 use planexe_llm as llm;
 use planexe_llm::attachment::Attachment;
 use planexe_pipeline::check::{self, CompiledCheck};
+use planexe_pipeline::manifest::paths::substitute_vars;
 use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
 use planexe_pipeline::task_inputs::Inputs;
 use planexe_store::calls::KeptCall;
@@ -139,6 +141,10 @@ impl StaleCheck<'_> {
         }
         if !redraw && !self.no_reuse && prepared.existing.is_none() {
             prepared.kept = self.kept(task, prompt, &prepared)?;
+            // A later change of the prompt asks a model: what was imported answered the plan, not that prompt.
+            if prepared.kept.is_none() && judgement.marker == Marker::Missing {
+                prepared.kept = self.imported(task, prompt, &prepared)?;
+            }
         }
         Ok(prepared)
     }
@@ -168,5 +174,28 @@ impl StaleCheck<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The answer that another program got to this plan, if it was imported and passes.
+    fn imported(
+        &self,
+        task: &Task,
+        prompt: &PromptSpec,
+        prepared: &Prepared,
+    ) -> Result<Option<Box<KeptCall>>, FsError> {
+        let tables = &self.project.tables;
+        let named = tables.pipeline.plan.as_deref().and_then(|plan| substitute_vars(plan, &tables.vars).ok());
+        let Some(plan) = named else { return Ok(None) };
+        let Some((plan, _)) = self.index.digest(&self.store.path(&pattern::normalize(&plan)))? else {
+            return Ok(None);
+        };
+        let kept = self.store.calls().find_imported(&task.name, &plan)?;
+        let passes = |kept: &KeptCall| {
+            let reply = kept.record.reply.as_ref();
+            reply.is_some_and(|reply| {
+                check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()
+            })
+        };
+        Ok(kept.filter(passes).map(Box::new))
     }
 }

@@ -5,7 +5,7 @@ use super::{BuildContext, Job, Outcome};
 use crate::output_times;
 use planexe_base::clock;
 use planexe_base::fs::Durability;
-use planexe_base::record::{By, Digest, Done, MadeWith, SCHEMA, State, Status};
+use planexe_base::record::{By, Digest, Done, Imported, MadeWith, SCHEMA, State, Status};
 use planexe_engine::fingerprint;
 use planexe_store::candidates::Success;
 use planexe_store::commit::{self, CheckpointOf, Commit, Committed, Content};
@@ -28,6 +28,8 @@ pub struct Made {
     pub by: Option<By>,
     /// The person who did, if one did.
     pub by_user: Option<String>,
+    /// Where the answer came from, if another program made it.
+    pub imported: Option<Imported>,
     /// The outputs that were there already are taken as they are.
     pub was_there: bool,
     /// The commit it was merged with, what was recorded of its success, and whether it would be made from the same now.
@@ -159,6 +161,7 @@ fn done_record(job: &Job, made: &Made, then: Option<&Success>, eval: Option<serd
         made_with: made.with.clone(),
         call: made.call.clone(),
         sample: made.sample,
+        imported: made.imported.clone(),
         eval,
         other: job.other.done.clone(),
     }

@@ -387,6 +387,7 @@ impl Counted<'_> {
             error_id,
             evaluation: false,
             wire,
+            imported: None,
             other: Map::new(),
         };
         let name = ctx.store.calls().keep_unsynced(&record)?;

@@ -340,6 +340,7 @@ impl Evaluating<'_> {
             with: candidate.made_with.clone(),
             call: candidate.call.clone(),
             sample: candidate.sample,
+            imported: None,
             reused: candidate.reused,
             attempt: None,
             by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },

@@ -164,6 +164,7 @@ mod tests {
             made_with: None,
             call: None,
             sample: false,
+            imported: None,
             eval: None,
             other: Default::default(),
         }

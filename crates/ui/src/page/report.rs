@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::{COMMON, TONES, escape, escape_lines, graph, timeline, tone, word};
 use crate::views::timeline::Timeline;
 use crate::views::{
-    ExplainView, FailuresView, GraphView, ShowView, StatusView, TaskView, UsageView, shell_word, time,
+    ExplainView, FailuresView, GraphView, ShowView, StatusView, TaskView, UsageView, imported_from,
+    shell_word, time,
 };
 use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
@@ -462,7 +463,12 @@ fn why(out: &mut String, explain: &ExplainView, task: Option<&TaskView>) {
         lines.push("nothing it is made from changed".to_owned());
     }
     if let Some(done) = &explain.completed_utc {
-        let by = explain.by_user.as_deref().or(explain.by.as_deref()).map(|by| format!(" by {}", clean(by)));
+        let by = match &explain.imported {
+            Some(imported) => Some(format!(", {}", imported_from(imported))),
+            None => {
+                explain.by_user.as_deref().or(explain.by.as_deref()).map(|by| format!(" by {}", clean(by)))
+            }
+        };
         lines.push(format!("completed {}{}", time(done), by.unwrap_or_default()));
     }
     lines.extend(explain.next.iter().map(|next| format!("the next build would {}", clean(next))));

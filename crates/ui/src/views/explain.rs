@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use crate::views::status::some_names;
-use crate::views::{Asks, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, reason_of, time};
+use crate::views::{
+    Asks, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, imported_from, reason_of, time,
+};
 use planexe_base::failure_class::FailureClass;
-use planexe_base::record::{Failure, Isolated, State};
+use planexe_base::record::{Failure, Imported, Isolated, State};
 use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
@@ -37,10 +39,13 @@ pub struct ExplainView {
     pub blocked_by: Vec<String>,
     /// When it was completed.
     pub completed_utc: Option<String>,
-    /// Who said so: build, touch, rescue, human.
+    /// Who said so: build, touch, rescue, human, import.
     pub by: Option<String>,
     /// The person who did, by `planexe touch` or `planexe done`.
     pub by_user: Option<String>,
+    /// Where it came from, if it was imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
     /// Files it read that are not what they were, or are no longer read, or are new.
     pub changed_inputs: Vec<InputChange>,
     /// Attempts since it was last done.
@@ -355,6 +360,10 @@ impl ExplainView {
             Some("human") => match &self.by_user {
                 Some(user) => format!(", when {} passed it", clean(user)),
                 None => ", when a person passed it".to_owned(),
+            },
+            Some("import") => match &self.imported {
+                Some(imported) => format!(", when it was {}", imported_from(imported)),
+                None => ", when it was imported".to_owned(),
             },
             Some("rescue") => ", when its evaluation accepted it".to_owned(),
             Some(other) => format!(" (by {})", clean(other)),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use planexe_base::exit;
 use planexe_base::message::Hint;
 use planexe_base::record::{
-    AttemptResult, By as DoneBy, Failure, Isolated, LastAttempt, Quality, State, Status,
+    AttemptResult, By as DoneBy, Failure, Imported, Isolated, LastAttempt, Quality, State, Status,
 };
 use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
@@ -195,7 +195,7 @@ pub struct TaskView {
     /// Its last attempt.
     #[serde(flatten)]
     pub last: LastAttempt,
-    /// Who says that it is done: `build`, `touch`, `rescue`, `human`.
+    /// Who says that it is done: `build`, `touch`, `rescue`, `human`, `import`.
     pub by: Option<String>,
     /// The person who did, by `planexe touch` or `planexe done`.
     pub by_user: Option<String>,
@@ -366,6 +366,8 @@ impl TaskView {
             parts.push(format!("score {}", evaluation.score.unwrap_or_default()));
         }
         parts.extend(self.is_accepted().then(|| accepted_by(self.by_user.as_deref())));
+        let is_imported = self.state.is_complete() && self.by.as_deref() == Some(DoneBy::Import.name());
+        parts.extend(is_imported.then(|| "imported".to_owned()));
         for (flag, words) in [
             (self.quality.partial, "partial: items are missing"),
             (self.quality.sample, "sample answer"),
@@ -385,6 +387,14 @@ impl TaskView {
 /// That outputs were taken as they are, and by whom.
 pub fn accepted_by(user: Option<&str>) -> String {
     user.map_or("accepted by hand".to_owned(), |user| format!("accepted by hand by {}", clean(user)))
+}
+
+/// Where an answer came from that another program got.
+pub fn imported_from(imported: &Imported) -> String {
+    let [from, file] = [&imported.from, &imported.file].map(|text| clean(text));
+    let converted = if imported.converted { ", converted" } else { "" };
+    let edited = if imported.edited { ", edited there by hand" } else { "" };
+    format!("imported from {from} (`{file}`{converted}{edited})")
 }
 
 /// A failure in one line: `validation: /risks/0/title is missing`.

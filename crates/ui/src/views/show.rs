@@ -22,7 +22,7 @@ pub struct ShowView {
     pub recipe: String,
     /// The state, derived ones included.
     pub state: State,
-    /// Who says that it is done: `build`, `touch`, `rescue`, `human`; none if it is not.
+    /// Who says that it is done: `build`, `touch`, `rescue`, `human`, `import`; none if it is not.
     pub by: Option<String>,
     /// The person who did, by `planexe touch` or `planexe done`.
     pub by_user: Option<String>,
@@ -139,6 +139,7 @@ impl ShowView {
         }
         match (self.by.as_deref(), self.by_user.as_deref()) {
             (Some("touch"), user) => text += &format!("  {}\n", accepted_by(user)),
+            (Some("import"), _) => text += "  imported\n",
             (Some("human"), Some(user)) => text += &format!("  passed by {}\n", clean(user)),
             _ => {}
         }
@@ -228,6 +229,7 @@ mod tests {
             error_id: None,
             evaluation: false,
             wire: None,
+            imported: None,
             other: Default::default(),
         };
         KeptCall { name: name.into(), usable, record }

@@ -323,6 +323,7 @@ fn explained() -> ExplainView {
         completed_utc: Some("2026-03-01T22:15:04.123Z".into()),
         by: Some("build".into()),
         by_user: None,
+        imported: None,
         isolation: None,
         failure: None,
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],

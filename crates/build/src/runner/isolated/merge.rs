@@ -375,6 +375,7 @@ fn try_land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Result<Outcome, I
         with: candidate.made_with.clone(),
         call: candidate.call.clone(),
         sample: candidate.sample,
+        imported: None,
         reused: candidate.reused,
         attempt: None,
         by: if candidate.failure.is_some() { Some(By::Rescue) } else { candidate.by },

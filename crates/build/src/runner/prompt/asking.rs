@@ -158,6 +158,7 @@ impl Asking<'_> {
             error_id: None,
             evaluation: job.evaluates,
             wire: None,
+            imported: None,
             other: serde_json::Map::new(),
         }
     }

@@ -10,7 +10,7 @@ use crate::runner::{BuildContext, Job, Made, Outcome, Stage, complete, further_o
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
-use planexe_base::record::{Digest, Failure, State};
+use planexe_base::record::{By, Digest, Failure, State};
 use planexe_llm::attachment::Attachment;
 use planexe_llm::{Rejected, Reply};
 use planexe_pipeline::check::{self, CompiledCheck, Valid};
@@ -158,12 +158,17 @@ fn without_a_call(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Optio
             sample: former.is_some_and(|done| done.sample),
             reused: true,
             by: former.map(|done| done.by),
+            imported: former.and_then(|done| done.imported.clone()),
             was_there: true,
             ..Made::default()
         };
         return Some(accept(ctx, job, valid, made));
     }
-    let KeptCall { name, record: kept, .. } = *job.prepared.kept.take()?;
+    let kept = *job.prepared.kept.take()?;
+    if kept.record.imported.is_some() {
+        return take_imported(ctx, job, spec, kept);
+    }
+    let KeptCall { name, record: kept, .. } = kept;
     let reply = kept.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
     let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
@@ -180,6 +185,28 @@ fn without_a_call(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Optio
         sample: reply.sample,
         reused: true,
         attempt: Some(kept.attempt),
+        ..Made::default()
+    };
+    Some(accept(ctx, job, valid, made))
+}
+
+/// Takes an answer that another program got: nobody is asked, and no usage is counted.
+fn take_imported(ctx: &BuildContext, job: &Job, spec: &PromptSpec, kept: KeptCall) -> Option<Outcome> {
+    let reply = kept.record.reply.as_ref()?;
+    job.live.enter(Stage::Reusing);
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
+    let endpoint = &ctx.project.endpoints[*spec.models.first()?];
+    let Prepared { system, prompt, attached, .. } = &job.prepared;
+    let digest = call_digest(spec, endpoint, system, prompt, attached);
+    let name = match ctx.store.calls().assign(&kept, &digest) {
+        Ok(name) => name,
+        Err(error) => return Some(Outcome::Broken(error)),
+    };
+    let made = Made {
+        call: Some(name),
+        reused: true,
+        by: Some(By::Import),
+        imported: kept.record.imported,
         ..Made::default()
     };
     Some(accept(ctx, job, valid, made))
