@@ -37,6 +37,7 @@ mod fallback;
 mod faults;
 mod flagship;
 mod flagship_figures;
+mod flagship_moved;
 mod forced_end;
 mod foreach;
 mod gantt;

@@ -28,7 +28,7 @@ pub struct Calendar {
     pub phases: Vec<Phase>,
 }
 
-const MONTHS: [&str; 12] = [
+pub(super) const MONTHS: [&str; 12] = [
     "january",
     "february",
     "march",

@@ -7,6 +7,7 @@ mod edits;
 mod evidence;
 mod facts;
 mod formula;
+mod moved;
 mod number;
 mod scan;
 mod tables;
@@ -24,6 +25,7 @@ pub use evidence::{
 };
 pub use facts::{Fact, FactFault, Ledger};
 pub use formula::Amount;
+pub use moved::{Move, dates_of};
 pub use number::Number;
 pub use uncited::uncited;
 pub use unit::Unit;

@@ -20,6 +20,8 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("date_faults", date_faults);
     env.add_filter("edited", edited);
     env.add_filter("sources", sources);
+    env.add_filter("given_dates", given_dates);
+    env.add_filter("moved", moved);
     env.add_filter("addresses", addresses);
 }
 
@@ -73,6 +75,35 @@ fn sources(files: &Value, list: &Value) -> Result<Value, Error> {
     Ok(Value::from_serialize(figures::judge(&kept, &agreed(list)?, None)))
 }
 
+fn day(text: &str) -> Result<Date, Error> {
+    text.parse::<Date>().map_err(|_| wrong(format!("`{text}` is no date; wanted one like 2026-11-23")))
+}
+
+/// The dates a text names, but for `start=`.
+fn given_dates(text: String, kwargs: Kwargs) -> Result<Vec<String>, Error> {
+    let start = day(&kwargs.get::<String>("start")?)?;
+    kwargs.assert_all_used()?;
+    Ok(figures::dates_of(&text, start))
+}
+
+/// A text or data with its dates moved: `move` has `from`, `to` and `fixed`, the dates that stay.
+fn moved(value: Value, by: &Value) -> Result<Value, Error> {
+    let text = |key: &str| by.get_attr(key).ok().and_then(|it| it.as_str().map(str::to_owned));
+    let (Some(from), Some(to)) = (text("from"), text("to")) else {
+        return Err(wrong("a move has `from` and `to`, days like 2026-11-23".into()));
+    };
+    let fixed = by.get_attr("fixed").ok();
+    let fixed = fixed.iter().filter_map(|list| list.try_iter().ok()).flatten();
+    let fixed: Vec<String> = fixed.filter_map(|day| day.as_str().map(str::to_owned)).collect();
+    if from == to {
+        return Ok(value);
+    }
+    let by = figures::Move::new(day(&from)?, day(&to)?, &fixed);
+    let mut data = serde_json::to_value(&value).map_err(|error| wrong(format!("not data: {error}")))?;
+    by.value(&mut data);
+    Ok(Value::from_serialize(data))
+}
+
 /// The addresses of the web that a text names, each with its line.
 fn addresses(text: String) -> Value {
     let found = figures::addresses(&text).into_iter();
@@ -98,9 +129,6 @@ fn edited(value: Value, edits: &Value, document: String) -> Result<Value, Error>
 /// Dates beside a `Month N` that are others than it says, counted from `start=`, or from the phase the text names:
 /// `phases=[{"name": "construction", "start": "2028-05-15"}]` are phases 1, 2, ... and have their names.
 fn date_faults(text: String, kwargs: Kwargs) -> Result<Value, Error> {
-    let day = |text: &str| {
-        text.parse::<Date>().map_err(|_| wrong(format!("`{text}` is no date; wanted one like 2026-11-23")))
-    };
     let start = day(&kwargs.get::<String>("start")?)?;
     let listed: Option<Value> = kwargs.get("phases")?;
     kwargs.assert_all_used()?;
