@@ -371,6 +371,33 @@ fn without_records_that_can_be_used_only_the_plan_is_taken() {
 }
 
 #[test]
+fn a_folder_of_the_last_planexe_has_the_names_without_numbers_and_no_records() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    recorded(&space);
+    fs::remove_dir_all(space.path("old/.planexe_skill")).expect("removed");
+    let view = import(&space, &["--json"]).exits(0).json();
+    assert_eq!((&view["program"], &view["plan_from"]), (&json!("PlanExe"), &json!("plan_raw.json")));
+    assert_eq!(sorted(&view).0, ["plan_type", "redline_gate"]);
+    assert_eq!(space.read("club/plan.txt"), format!("{PLAN}\n"));
+    space.run(&["-C", "club", "build"]).exits(0);
+    assert_eq!(server.requests(), 2);
+}
+
+#[test]
+fn what_a_killed_import_left_is_removed() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    numbered(&space);
+    for name in [".planexe-tmp-99999999-0123abcd-0-club", ".planexe-tmp-99999999-0123abcd-0-other"] {
+        space.write(&format!("{name}/pipeline/pipeline.toml"), "x");
+    }
+    import(&space, &[]).exits(0);
+    assert!(!space.exists(".planexe-tmp-99999999-0123abcd-0-club"));
+    assert!(space.exists(".planexe-tmp-99999999-0123abcd-0-other"), "another run's");
+}
+
+#[test]
 fn odd_files_are_left_out_by_name() {
     let server = FakeLlm::new();
     let space = space(&server);

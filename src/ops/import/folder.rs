@@ -1,7 +1,7 @@
 //! A run folder of PlanExe or PlanExe2, as somebody left it: which of them wrote it, its files, and its plan. It is only
 //! read, and no link in it is followed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,8 @@ use planexe_base::style::clean;
 
 /// Largest file that is read.
 const LARGEST: u64 = 16 << 20;
+/// Most that is read of all files.
+const ALL: u64 = 1 << 30;
 /// Most names looked at.
 const MOST: usize = 20_000;
 
@@ -52,7 +54,9 @@ pub struct Folder {
     /// Nothing below it is reached by a link while this lives.
     _held: Arc<Held>,
     /// SHA-256 of files that were read.
-    digests: RefCell<HashMap<String, Result<String, Fault>>>,
+    digests: RefCell<HashMap<String, String>>,
+    /// Bytes that are still read.
+    left: Cell<u64>,
 }
 
 /// The text that a run was made from.
@@ -79,7 +83,7 @@ impl Folder {
                 Error::usage(format!("there is no folder `{shown}` that can be read")).code("no_folder")
             );
         };
-        Ok(Folder { dir, _held, digests: RefCell::default() })
+        Ok(Folder { dir, _held, digests: RefCell::default(), left: Cell::new(ALL) })
     }
 
     /// Where it is.
@@ -106,23 +110,38 @@ impl Folder {
         fs::kind(&self.dir.join(name)).map_or(true, |kind| kind.is_some())
     }
 
-    /// What a file holds; a fault if there is none, or if it is no plain file with something in it.
-    pub fn read(&self, name: &str) -> Result<Vec<u8>, Fault> {
-        let path = self.dir.join(name);
-        match fs::kind(&path) {
-            Ok(Some(FileKind::File)) => {}
-            Ok(None) => return Err(("missing", "is not there".to_owned())),
-            Ok(Some(FileKind::Link)) => return Err(("link", "is a link, which is not followed".to_owned())),
-            Ok(Some(FileKind::Dir)) => return Err(("no_file", "is a folder".to_owned())),
-            Ok(Some(FileKind::Other)) => {
-                return Err(("no_file", "is no plain file, but a pipe, socket or device".to_owned()));
+    /// A fault if there is no such file, or if it is no plain one with something in it. Its size.
+    pub fn look(&self, name: &str) -> Result<u64, Fault> {
+        match fs::kind_and_signature(&self.dir.join(name)) {
+            Ok(Some((FileKind::File, found))) if found.size > 0 => Ok(found.size),
+            Ok(Some((FileKind::File, _))) => Err(("empty", "is empty (0 bytes)".to_owned())),
+            Ok(None) => Err(("missing", "is not there".to_owned())),
+            Ok(Some((FileKind::Link, _))) => Err(("link", "is a link, which is not followed".to_owned())),
+            Ok(Some((FileKind::Dir, _))) => Err(("no_file", "is a folder".to_owned())),
+            Ok(Some((FileKind::Other, _))) => {
+                Err(("no_file", "is no plain file, but a pipe, socket or device".to_owned()))
             }
-            Err(error) => return Err(("unreadable", format!("cannot be read: {}", error.reason()))),
-        }
-        match fs::read_capped(&path, LARGEST) {
-            Ok(bytes) if bytes.is_empty() => Err(("empty", "is empty (0 bytes)".to_owned())),
-            Ok(bytes) => Ok(bytes),
             Err(error) => Err(("unreadable", format!("cannot be read: {}", error.reason()))),
+        }
+    }
+
+    /// What a file holds; a fault as of [`Folder::look`].
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, Fault> {
+        let size = self.look(name)?;
+        if size > self.left.get() {
+            let text = format!("is not read: {} MiB of the folder were", ALL >> 20);
+            return Err(("unreadable", text));
+        }
+        self.left.set(self.left.get() - size);
+        let bytes = match fs::read_capped(&self.dir.join(name), LARGEST) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(("unreadable", format!("cannot be read: {}", error.reason()))),
+        };
+        let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        match self.digests.borrow_mut().insert(name.to_owned(), digest.clone()) {
+            Some(former) if former != digest => Err(("unreadable", "changes while it is read".to_owned())),
+            _ => Ok(bytes),
         }
     }
 
@@ -137,14 +156,10 @@ impl Folder {
     /// SHA-256 of a file, in hex.
     pub fn sha256(&self, name: &str) -> Result<String, Fault> {
         if let Some(known) = self.digests.borrow().get(name) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let digest = self.read(name).map(|bytes| {
-            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        });
-        self.digests.borrow_mut().insert(name.to_owned(), digest.clone());
-        digest
+        self.read(name)?;
+        Ok(self.digests.borrow().get(name).cloned().unwrap_or_default())
     }
 
     /// Which program wrote it, and how that shows.

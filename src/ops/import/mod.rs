@@ -122,6 +122,8 @@ pub fn import(session: &Session, options: ImportOptions<'_>) -> Result<ImportVie
     let parent = target.parent().unwrap_or(Path::new("/"));
     let missing: Vec<PathBuf> =
         parent.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
+    // What an import of this name left when it was killed. What cannot be removed is only in the way.
+    let _ = fs::sweep_temp_dirs(&target);
     let temp = fs::temp_beside(&target);
     let made = fill(session, &folder, (program, because), &temp, &options);
     let cannot = |error: fs::FsError| {
@@ -313,7 +315,7 @@ impl Importer<'_> {
     fn answer(&mut self, file: &str, id: TaskId, output: &str) -> Result<Answer, Fault> {
         let (project, graph) = (&self.opened.project, &self.opened.project.graph);
         let (task, spec) = (&graph[id], project.spec(&graph[id]));
-        let sha256 = self.folder.sha256(file)?;
+        self.folder.look(file)?;
         let Recipe::Prompt(prompt) = &spec.recipe else {
             return Err(("rendered", "is made here from other answers".to_owned()));
         };
@@ -339,7 +341,7 @@ impl Importer<'_> {
             Some(Err(_)) => return Err(("no_record", "cannot be verified".to_owned())),
             None => false,
         };
-        let raw = self.folder.object(file)?;
+        let (raw, sha256) = (self.folder.object(file)?, self.folder.sha256(file)?);
         let said = |key: &str| raw.get(key).and_then(Value::as_str);
         match said("user_prompt") {
             Some(asked) if words(asked).contains(&words(&self.plan.text)) => {}

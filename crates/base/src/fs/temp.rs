@@ -153,6 +153,24 @@ pub fn sweep_temps(dir: &Path) -> Result<usize> {
     Ok(swept)
 }
 
+/// Removes folders that a process which is gone made under a [`temp_beside`] name of a target, to be renamed to it.
+pub fn sweep_temp_dirs(target: &Path) -> Result<()> {
+    let (dir, wanted) =
+        (target.parent().unwrap_or(Path::new("")), target.file_name().and_then(OsStr::to_str));
+    let Some(end) = wanted.map(|name| format!("-{name}")) else { return Ok(()) };
+    let mut left = Vec::new();
+    each_in_dir(dir, |name, kind| {
+        let is_left = name.to_str().is_some_and(|name| name.ends_with(&end) && is_left_behind(name));
+        if kind == FileKind::Dir && is_left {
+            left.push(name);
+        }
+    })?;
+    left.iter().try_for_each(|name| {
+        let path = dir.join(name);
+        beneath::remove_tree(&path).at("remove", &path)
+    })
+}
+
 /// Whether a name was made by a process that is gone.
 fn is_left_behind(name: &str) -> bool {
     let Some((pid, of)) = maker(name) else { return false };
