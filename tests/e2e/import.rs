@@ -204,6 +204,9 @@ fn a_numbered_folder_goes_on_without_what_it_answered() {
         .exits(0)
         .says(&["when it was imported from PlanExe"]);
     space.run(&["-C", "club", "status"]).exits(0).says(&["imported"]);
+    space.run(&["-C", "club", "report", "--html", "page.html"]).exits(0);
+    assert!(space.read("page.html").contains("imported from PlanExe"));
+    space.run(&["-C", "club", "show", "redline_gate"]).exits(0).says(&["imported", "You rate plans."]);
     space.run(&["-C", "club", "build"]).exits(0);
     assert_eq!(server.requests(), 2, "nothing is left to do");
 
