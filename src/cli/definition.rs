@@ -330,6 +330,9 @@ Examples:
   planexe simulate                    for 1 to 16 slots of each model
   planexe simulate --slots local=2    two slots for local, the others by row
   planexe simulate --model cloud      as if every prompt used that model
+  planexe simulate --speed local=400/30 --answers 4
+                                      at 400 tokens read and 30 written a
+                                      second, with answers four times as long
 
 Predicts a full build of the targets from scratch; `planexe build -n` shows what is left to do.";
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::commands::Session;
 use crate::commands::args::parse_jobs;
-use crate::ops::simulate::{SimulateOptions, simulate};
+use crate::ops::simulate::{SimulateOptions, Speed, simulate};
 use planexe_base::exit::{self, Error};
 
 /// What `planexe simulate` takes.
@@ -39,6 +39,28 @@ pub struct SimulateArgs {
     /// Tokens per minute of a model: cloud=200000
     #[arg(long, value_name = "MODEL=N", value_delimiter = ',', value_parser = parse_limit::<u64>)]
     pub tpm: Vec<(String, u64)>,
+
+    /// Tokens per second that a model reads and writes, in place of what earlier calls took: local=400/30
+    #[arg(long, value_name = "MODEL=IN/OUT", value_delimiter = ',', value_parser = parse_speed)]
+    pub speed: Vec<(String, Speed)>,
+
+    /// Answers are N times as long as those of earlier builds
+    #[arg(long, value_name = "N", value_parser = parse_factor)]
+    pub answers: Option<f64>,
+}
+
+fn parse_speed(text: &str) -> Result<(String, Speed), String> {
+    let wanted = || "wanted MODEL=IN/OUT, for example `local=400/30`".to_owned();
+    let (name, speed) = text.split_once('=').ok_or_else(wanted)?;
+    let (read, written) = speed.split_once('/').ok_or_else(wanted)?;
+    let read_number = |text: &str| parse_factor(text).map_err(|_| wanted());
+    Ok((name.trim().to_owned(), Speed { read: read_number(read)?, written: read_number(written)? }))
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let number =
+        text.trim().parse().ok().filter(|number: &f64| number.is_finite() && (0.001..=1e9).contains(number));
+    number.ok_or_else(|| "wanted a number above 0".to_owned())
 }
 
 fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, N), String> {
@@ -53,8 +75,8 @@ fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, 
 /// Predicts; reads only.
 pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let mut opened = session.open(true)?;
-    let SimulateArgs { targets, jobs, model, executor, slots, rpm, tpm } = args.clone();
-    let options = SimulateOptions { targets, jobs, model, executor, slots, rpm, tpm };
+    let SimulateArgs { targets, jobs, model, executor, slots, rpm, tpm, speed, answers } = args.clone();
+    let options = SimulateOptions { targets, jobs, model, executor, slots, rpm, tpm, speed, answers };
     let view = simulate(session, &mut opened, &options)?;
     if session.globals.json {
         session.print_json(&view)?;

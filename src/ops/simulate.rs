@@ -15,8 +15,8 @@ use planexe_engine::scheduler::{Engine, Mode, Options};
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::open::Opened;
-use planexe_pipeline::project::Spec;
-use planexe_query::simulate::{predict, work};
+use planexe_pipeline::project::{Project, Spec};
+use planexe_query::simulate::{Expected, predict, work};
 use planexe_store::index::Index;
 use planexe_ui::views::simulate::Predicted;
 use planexe_ui::views::{PredictedRow, SimulateView};
@@ -41,6 +41,19 @@ pub struct SimulateOptions {
     pub rpm: Vec<(String, u32)>,
     /// Tokens per minute of a model.
     pub tpm: Vec<(String, u64)>,
+    /// How fast models are, in place of what earlier calls took.
+    pub speed: Vec<(String, Speed)>,
+    /// How many times as long answers are as those of earlier builds.
+    pub answers: Option<f64>,
+}
+
+/// How fast a model is, in tokens per second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Of the prompt.
+    pub read: f64,
+    /// Of the answer.
+    pub written: f64,
 }
 
 /// Limits by the position of their model.
@@ -65,6 +78,7 @@ pub fn simulate(
     }
     let fixed = by_model(opened, &options.slots)?;
     let (rpm, tpm) = (by_model(opened, &options.rpm)?, by_model(opened, &options.tpm)?);
+    let speeds = by_model(opened, &options.speed)?;
     let targets = target_ids(opened, &options.targets)?;
     let index = Index::load(&opened.store);
     let past = past(opened, &index)?;
@@ -80,7 +94,9 @@ pub fn simulate(
         engine.know(index.usual_durations(is_item));
         engine.want(&targets);
         let mut runs = |graph: &Graph, id: TaskId| {
-            let expected = past.expected(project, graph, id, asks(project.spec(&graph[id])));
+            let spec = project.spec(&graph[id]);
+            let mut expected = past.expected(project, graph, id, asks(spec));
+            as_fast(project, spec, &mut expected, &speeds, options.answers);
             let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
             Some((work(project, graph, id, true, tokens), expected))
         };
@@ -121,6 +137,29 @@ pub fn simulate(
         rows,
         unpriced,
     })
+}
+
+/// What a task takes with a model of this speed, and answers of this length.
+fn as_fast(
+    project: &Project,
+    spec: &Spec,
+    expected: &mut Expected,
+    speeds: &HashMap<usize, Speed>,
+    answers: Option<f64>,
+) {
+    let model = spec.prompts().next().and_then(|prompt| prompt.models.first().copied());
+    let Some(model) = model else { return };
+    let usage = &mut expected.usage;
+    if let Some(factor) = answers {
+        usage.output_tokens = (usage.output_tokens as f64 * factor).round() as u64;
+        if let Some(price) = project.endpoints[model].model.price {
+            usage.cost_usd = planexe_llm::cost(usage, &price);
+        }
+    }
+    if let Some(speed) = speeds.get(&model) {
+        expected.seconds =
+            usage.input_tokens as f64 / speed.read + usage.output_tokens as f64 / speed.written;
+    }
 }
 
 fn asks(spec: &Spec) -> bool {

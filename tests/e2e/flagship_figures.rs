@@ -262,6 +262,38 @@ fn at_most_25_calls_one_after_another_and_160_in_all() {
     assert!(calls(&space, BUSINESS) <= 160);
 }
 
+/// What a model reads and writes in a second is assumed; calls, tokens and what waits for what are the sample's.
+#[test]
+fn the_cloud_takes_less_than_45_minutes_and_a_model_here_a_night() {
+    let space = flagship();
+    build(&space, BUSINESS).exits(0);
+    let predict = |profile: &str, speed: &str, slots: u64| {
+        let args =
+            ["-C", BUSINESS, "--profile", profile, "simulate", "--answers", "8", "--speed", speed, "--json"];
+        let rows = space.run(&args).exits(0).json();
+        let row = rows["rows"].as_array().expect("rows").iter().find(|row| row["slots"] == slots);
+        let row = row.expect("a row").clone();
+        assert_eq!(row["calls"], calls(&space, BUSINESS), "{row}");
+        assert!(row["output_tokens"].as_u64() > Some(400_000), "{row}");
+        (row["seconds"].as_f64().expect("seconds") / 60.0, row["cost_usd"].as_f64().expect("a cost"))
+    };
+    let (cloud, cost) = predict("cloud-best", "local=2000/60,quick=4000/120", 8);
+    assert!((20.0..45.0).contains(&cloud), "{cloud} minutes");
+    assert!((3.0..9.0).contains(&cost), "{cost} USD");
+    let (here, cost) = predict("local-large", "local=400/30", 1);
+    assert!((60.0..480.0).contains(&here), "{here} minutes");
+    assert_eq!(cost, 0.0);
+    // Answers as long as those there are cost less time, and all models at once are the sum of theirs.
+    let plain = ["-C", BUSINESS, "--profile", "local-large", "simulate", "--speed", "local=400/30", "--json"];
+    let plain = space.run(&plain).exits(0).json();
+    assert!(plain["rows"][1]["seconds"].as_f64().expect("seconds") / 60.0 < here / 2.0);
+    for (speed, says) in
+        [("local=1", "local=400/30"), ("local=0/1", "local=400/30"), ("nobody=1/1", "nobody")]
+    {
+        space.run(&["-C", BUSINESS, "simulate", "--speed", speed]).exits(2).says(&[says]);
+    }
+}
+
 #[test]
 fn a_figure_that_disagrees_with_its_formula_stops_the_plan_by_name() {
     let space = flagship();
