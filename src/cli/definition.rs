@@ -125,6 +125,9 @@ pub enum Command {
     /// Turn a finished plan into a project: its steps become tasks for models, programs and people
     #[command(after_help = EXECUTE_EXAMPLES)]
     Execute(commands::execute::ExecuteArgs),
+    /// Look for what is missing in the plan, and ask for it
+    #[command(after_help = INTERVIEW_EXAMPLES)]
+    Interview(commands::interview::InterviewArgs),
     /// List and keep the sources that figures of a plan rest on
     #[command(after_help = EVIDENCE_EXAMPLES)]
     Evidence(commands::evidence::EvidenceArgs),
@@ -198,6 +201,16 @@ pub enum Command {
     #[command(hide = true)]
     Completions(commands::completions::CompletionsArgs),
 }
+
+const INTERVIEW_EXAMPLES: &str = "\
+One call looks at the plan; up to five questions follow, each with suggestions. Answers
+are added to the end of the plan, word for word. The same plan is not looked at twice.
+
+Examples:
+  planexe new my-plan --prompt 'Open a bicycle library in Bruges'
+  planexe -C my-plan interview
+  planexe interview --check --json    for a program; exit 3: not enough
+  planexe interview --answer 'budget=EUR 80,000 in all'";
 
 const EVIDENCE_EXAMPLES: &str = "\
 A source is kept whole in evidence/, with where it is from, the day, and the words

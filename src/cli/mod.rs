@@ -139,6 +139,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Clean(args) => commands::clean::run(session, &args),
         Command::EditPlan(args) => commands::edit_plan::run(session, &args),
         Command::Touch(args) => commands::touch::run(session, &args),
+        Command::Interview(args) => commands::interview::run(session, &args),
         Command::Evidence(args) => commands::evidence::run(session, &args),
         Command::Done(args) => commands::done::run(session, &args),
         Command::Check(args) => commands::check::run(session, &args),

@@ -41,6 +41,7 @@ pub mod gc;
 pub mod graph;
 pub mod history;
 pub mod import;
+pub mod interview;
 pub mod keys;
 pub mod list;
 pub mod man;

@@ -39,6 +39,16 @@ impl Session {
         Ok((built.code, Some(ended)))
     }
 
+    /// Builds for a command that has an answer of its own: only what goes wrong is told.
+    pub fn make(&self, opened: &Opened, what: Targets, how: &HowArgs) -> Result<u8, Error> {
+        let signals = signals::listen()?;
+        let options = self.progress_options(how.progress, false);
+        let sink = || progress::to_stderr(options);
+        let closing = |view: &SummaryView| view.text(&self.err, true);
+        let screen = Screen { sink: &sink, closing: Some(&closing) };
+        Ok(carry_out(self, opened, what, &how.options(), &BuildControl::new(&signals), screen)?.code)
+    }
+
     /// How a build is shown.
     pub fn progress_options(&self, how: progress::How, explain: bool) -> progress::Options {
         progress::Options {

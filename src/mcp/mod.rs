@@ -23,6 +23,7 @@ use planexe_store::RunLock;
 mod about;
 mod arguments;
 mod files;
+mod interview;
 mod look;
 mod plans;
 pub mod protocol;

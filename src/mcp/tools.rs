@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::arguments::{Given, schema_of};
 use super::tool_error::ToolError;
-use super::{Context, about, files, look, plans, steer};
+use super::{Context, about, files, interview, look, plans, steer};
 
 /// A tool.
 pub struct Tool {
@@ -76,6 +76,17 @@ pub const TOOLS: &[Tool] = &[
         waits: false,
         input: schema_of::<plans::Create>,
         run: |context, given| plans::create(context, given.read()?),
+    },
+    Tool {
+        name: "plan_interview",
+        title: "Ask what is missing",
+        description: "Before a plan made with `build: false` is built: find what its text lacks (one call of a model; none for a \
+            text that was looked at), with up to five questions and suggestions for the person. Call again with their answers.",
+        output: &[("plan_id", "string"), ("state", "string"), ("next", "string")],
+        effect: Effect::Builds,
+        waits: true,
+        input: schema_of::<interview::Interview>,
+        run: |context, given| interview::interview(context, given.read()?),
     },
     Tool {
         name: "plan_wait",
@@ -319,7 +330,7 @@ mod tests {
         let mut names: Vec<&str> = TOOLS.iter().map(|tool| tool.name).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 18);
+        assert_eq!(names.len(), 19);
         for tool in list() {
             for schema in ["inputSchema", "outputSchema"] {
                 assert!(jsonschema::meta::is_valid(&tool[schema]), "{tool:#}");

@@ -103,6 +103,55 @@ pub fn build(
     }
 }
 
+/// A planexe that was asked something about a run, and answers on its standard output.
+#[derive(Debug)]
+pub struct Asked {
+    child: Option<Child>,
+    answer: std::fs::File,
+}
+
+/// Starts `planexe OPTIONS WORDS` for a run, which must still be of the pipeline that `only` says.
+pub fn ask(run: &Path, only: &[OsString], options: &[OsString], words: &[&str]) -> io::Result<Asked> {
+    let planexe = run.join(".planexe");
+    fs::make_dirs(&planexe, Durability::Unsynced).map_err(io::Error::other)?;
+    let answer = fs::scratch_file(&planexe).map_err(io::Error::other)?;
+    let child = Command::new(program()?)
+        .arg(DETACHED_ARGUMENT)
+        .args(only)
+        .arg("-C")
+        .arg(run)
+        .args(options)
+        .args(words)
+        .env_remove("MAKEFLAGS")
+        .stdin(Stdio::null())
+        .stdout(answer.try_clone()?)
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok(Asked { child: Some(child), answer })
+}
+
+impl Asked {
+    /// Its exit code and what it said; none if it is not at its end in time, or `go_on` says no: then it goes on, and
+    /// nobody hears of it.
+    pub fn wait(
+        &mut self,
+        limit: Duration,
+        mut go_on: impl FnMut(Duration) -> bool,
+    ) -> io::Result<Option<(u8, Vec<u8>)>> {
+        let start = Instant::now();
+        while let Some(child) = &mut self.child {
+            if let Some(status) = child.try_wait()? {
+                let said = fs::read_scratch(&self.answer).map_err(io::Error::other)?;
+                return Ok(Some((code_of(status), said)));
+            }
+            if start.elapsed() > limit || !go_on(AGAIN) {
+                self.child.take().map(|child| reap(child, |_| ())).unwrap_or_default();
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// Waits for it in the background, so that no dead process is left while this one lives.
 fn reap(mut child: Child, told: impl FnOnce(u8) + Send + 'static) {
     let wait = move || {

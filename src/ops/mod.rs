@@ -13,6 +13,7 @@ pub mod explain;
 pub mod files;
 pub mod former;
 pub mod import;
+pub mod interview;
 pub mod keys;
 pub mod list;
 pub mod names;

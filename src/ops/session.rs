@@ -18,7 +18,7 @@ use planexe_store::null_build::UpToDate;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
-pub const OF_A_RUN: [&str; 37] = [
+pub const OF_A_RUN: [&str; 38] = [
     "abort",
     "build",
     "check",
@@ -39,6 +39,7 @@ pub const OF_A_RUN: [&str; 37] = [
     "gc",
     "graph",
     "history",
+    "interview",
     "optimize",
     "pause",
     "record",

@@ -47,6 +47,7 @@ mod git_record;
 mod hardening;
 mod history_and_restore;
 mod import;
+mod interview;
 mod isolate;
 mod json_answers;
 mod judge;

@@ -215,7 +215,7 @@ fn a_plan_is_made_watched_and_read() {
         }
         let tools = client.ask("tools/list", json!({}));
         let tools = tools["result"]["tools"].as_array().expect("tools").clone();
-        assert_eq!(tools.len(), 18);
+        assert_eq!(tools.len(), 19);
         let prompt = format!("Build a bridge, {modern}.");
         let made = client.call("plan_create", json!({ "prompt": prompt, "label": "Bridge" }));
         let id = made["plan_id"].as_str().expect("an id").to_owned();
@@ -331,6 +331,37 @@ fn a_build_outlives_its_server() {
     server.release("a");
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert_eq!(server.total(), 3);
+}
+
+/// The look is a call of the plan's own build, and the person's words go into the plan.
+#[test]
+fn a_plan_is_asked_about_before_it_is_built() {
+    let server = FakeLlm::scripted(|call| Answer::Text(crate::interview::found(&call.prompt).to_string()));
+    let space = Space::with(&server, crate::interview::TASK);
+    space.write("any.schema.json", r#"{"type":"object"}"#);
+    let mut client = Client::of(&space);
+    let made = client.call("plan_create", json!({ "prompt": "Open a bakery.", "build": false }));
+    let id = made["plan_id"].as_str().expect("an id").to_owned();
+    server.hold("screen");
+    let looking = client.call("plan_interview", json!({ "plan_id": id, "timeout_s": 1 }));
+    assert_eq!(looking["state"], "looking", "{looking:#}");
+    server.release("screen");
+    client.call("plan_wait", json!({ "plan_id": id, "for": "done", "timeout_s": 600 }));
+    let looked = client.call("plan_interview", json!({ "plan_id": id }));
+    assert_eq!((&looked["ready"], &looked["state"]), (&json!(false), &json!("looked")), "{looked:#}");
+    assert_eq!(looked["questions"][0]["aspect"], "budget");
+    assert_eq!(server.total(), 1);
+    let answers = json!([{ "aspect": "budget", "text": "EUR 80,000\nin all" }, { "aspect": "location", "text": "Bruges" }]);
+    let looked = client.call("plan_interview", json!({ "plan_id": id, "answers": answers }));
+    assert_eq!(looked["ready"], true, "{looked:#}");
+    let plan = space.root().join("runs").join(&id).join("plan.txt");
+    let plan = std::fs::read_to_string(plan).expect("the plan");
+    assert!(plan.ends_with("Further answers:\n- budget: EUR 80,000 in all\n- location: Bruges\n"), "{plan}");
+    assert_eq!(client.phase(&id), "completed");
+    assert_eq!(server.total(), 2, "what was looked at is built");
+    server.script(|_| Answer::error(400, "no"));
+    let made = client.call("plan_create", json!({ "prompt": "Open a shop.", "build": false }));
+    assert_eq!(client.refused("plan_interview", json!({ "plan_id": made["plan_id"] })), "BUILD_REFUSED");
 }
 
 #[test]

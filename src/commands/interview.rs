@@ -1,0 +1,174 @@
+//! `planexe interview`: what is missing in a plan, asked question by question.
+
+use std::io::{self, BufRead as _, Write as _};
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::commands::Session;
+use crate::commands::args::HowArgs;
+use crate::ops::build::{Targets, target_ids};
+use crate::ops::interview::{self, Answered, Aspect, Found, Question};
+use planexe_base::exit::{self, Error};
+use planexe_base::style::{GREEN, RED, Style, YELLOW, clean};
+use planexe_pipeline::open::Opened;
+use planexe_ui::views::table;
+
+/// Looks at the plan at most, each of which is one call.
+const ROUNDS: usize = 3;
+
+/// What `planexe interview` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InterviewArgs {
+    /// Only look: show what is missing and what to ask; exit with 3 if it is not enough
+    #[arg(long)]
+    pub check: bool,
+
+    /// Add an answer to the plan first; may be repeated
+    #[arg(long = "answer", value_name = "ASPECT=TEXT", value_parser = parse_answer)]
+    pub answers: Vec<(String, String)>,
+}
+
+fn parse_answer(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((aspect, answer)) if !aspect.trim().is_empty() && !answer.trim().is_empty() => {
+            Ok((aspect.trim().to_owned(), answer.trim().to_owned()))
+        }
+        _ => Err("wanted ASPECT=TEXT, for example `budget=EUR 80,000 in all`".to_owned()),
+    }
+}
+
+/// The answer, as data.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    plan: &'a str,
+    ready: bool,
+    request: &'a str,
+    verdict: &'a str,
+    reason: &'a str,
+    aspects: &'a [Aspect],
+    questions: &'a [Question],
+}
+
+/// Looks at the plan, and asks.
+pub fn run(session: &Session, args: &InterviewArgs) -> Result<u8, Error> {
+    let only_looks = args.check || session.globals.json || !args.answers.is_empty();
+    if !only_looks && !session.in_is_terminal {
+        return Err(Error::usage("nobody can be asked: standard input is no terminal")
+            .code("no_terminal")
+            .hint("`planexe interview --check --json` gives the questions, `--answer budget='EUR 80,000'` takes answers"));
+    }
+    let mut opened = session.open(false)?;
+    let plan = interview::plan_of(&opened)?;
+    if !args.answers.is_empty() {
+        let answer = |(aspect, text): &(String, String)| Answered {
+            aspect: aspect.clone(),
+            question: String::new(),
+            text: text.clone(),
+        };
+        interview::add(&opened, &args.answers.iter().map(answer).collect::<Vec<_>>())?;
+        opened = session.open(false)?;
+    }
+    let mut round = 1;
+    loop {
+        let code = look(session, &opened)?;
+        if code != exit::DONE {
+            return Ok(code);
+        }
+        let found = interview::read(opened.store.run_dir(), &plan)?;
+        let ready = found.is_ready();
+        show(session, &opened, &plan, &found)?;
+        let is_last = only_looks || round == ROUNDS || found.questions.is_empty();
+        if is_last || ask(session, &opened, &found)? == 0 {
+            tell(session, &plan, ready);
+            return Ok(if ready { exit::DONE } else { exit::STOPPED });
+        }
+        opened = session.open(false)?;
+        round += 1;
+    }
+}
+
+/// Has the task made that looks at the plan: one call, none if the plan is as it was.
+fn look(session: &Session, opened: &Opened) -> Result<u8, Error> {
+    let typed = vec![interview::TASK.to_owned()];
+    let what = Targets { targets: target_ids(opened, &typed)?, typed, ..Targets::default() };
+    session.make(opened, what, &HowArgs::default())
+}
+
+fn show(session: &Session, opened: &Opened, plan: &str, found: &Found) -> Result<(), Error> {
+    if session.globals.json {
+        let view = View {
+            plan,
+            ready: found.is_ready(),
+            request: &found.request,
+            verdict: &found.verdict,
+            reason: &found.reason,
+            aspects: &found.aspects,
+            questions: &found.questions,
+        };
+        return Ok(session.print_answer(opened.store.run_dir(), &view)?);
+    }
+    let rows: Vec<Vec<String>> = found.aspects.iter().map(|aspect| row(aspect, &session.out)).collect();
+    let mut text = format!("{}\n\n{}", clean(&found.request), table(&rows, &session.out));
+    for (n, question) in found.questions.iter().enumerate().filter(|_| !session.in_is_terminal) {
+        text += &format!("\n{}. {}\n", n + 1, clean(&question.question));
+        text += &question.suggestions.iter().map(|it| format!("   - {}\n", clean(it))).collect::<String>();
+    }
+    Ok(session.print(&text)?)
+}
+
+fn row(aspect: &Aspect, style: &Style) -> Vec<String> {
+    let colour = match aspect.state.as_str() {
+        "present" => GREEN,
+        "partial" => YELLOW,
+        _ => RED,
+    };
+    vec![
+        style.paint(colour, &clean(&aspect.state)),
+        clean(&aspect.id.replace('_', " ")),
+        clean(&aspect.quote),
+    ]
+}
+
+/// Asks each question; an answer is in the plan before the next one. How many were answered.
+fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<usize, Error> {
+    let mut answered = 0;
+    for (n, question) in found.questions.iter().enumerate() {
+        let mut text = format!("\n{} of {}: {}\n", n + 1, found.questions.len(), clean(&question.question));
+        text += &format!("{}\n", session.err.paint(planexe_base::style::GREY, &clean(&question.why)));
+        for (n, suggestion) in question.suggestions.iter().enumerate() {
+            text += &format!("  {}  {}\n", n + 1, clean(suggestion));
+        }
+        text += "A number, words of your own, or nothing to leave it open: ";
+        let mut stderr = io::stderr().lock();
+        if write!(stderr, "{text}").and_then(|()| stderr.flush()).is_err() {
+            return Ok(answered);
+        }
+        let mut line = String::new();
+        if io::stdin().lock().read_line(&mut line).unwrap_or(0) == 0 {
+            return Ok(answered);
+        }
+        let line = line.trim();
+        let chosen = line.parse().ok().and_then(|n: usize| question.suggestions.get(n.checked_sub(1)?));
+        let said = chosen.map_or(line, String::as_str);
+        if !said.is_empty() {
+            let answer = Answered {
+                aspect: question.aspect.clone(),
+                question: clean(&question.question),
+                text: clean(said),
+            };
+            interview::add(opened, &[answer])?;
+            answered += 1;
+        }
+    }
+    Ok(answered)
+}
+
+fn tell(session: &Session, plan: &str, ready: bool) {
+    let plan = clean(plan);
+    match ready {
+        true => session.say(&format!("enough to begin: read `{plan}` again, then `planexe build`")),
+        false => session
+            .say(&format!("not enough yet: write it into `{plan}`, or answer `planexe interview` again")),
+    }
+}
