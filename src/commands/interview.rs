@@ -106,7 +106,7 @@ fn show(session: &Session, opened: &Opened, plan: &str, found: &Found) -> Result
             aspects: &found.aspects,
             questions: &found.questions,
         };
-        return Ok(session.print_answer(opened.store.run_dir(), &view)?);
+        return session.print_answer(opened.store.run_dir(), &view);
     }
     let rows: Vec<Vec<String>> = found.aspects.iter().map(|aspect| row(aspect, &session.out)).collect();
     let mut text = format!("{}\n\n{}", clean(&found.request), table(&rows, &session.out));
