@@ -27,6 +27,9 @@ use planexe_store::control::{Controls, Passed};
 use planexe_store::parked::ParkedModel;
 use planexe_store::{Store, Watcher};
 
+/// How often batches that are waited for are looked at.
+const BATCHES: Duration = Duration::from_secs(60);
+
 /// What `planexe watch` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct WatchArgs {
@@ -313,6 +316,9 @@ impl Watch<'_> {
         let waits = stopped == Some(Stopped::UsageLimit);
         let parked = if waits { opened.store.read_parked() } else { Vec::new() };
         self.reset = parked.iter().filter_map(ParkedModel::until).min();
+        if stopped == Some(Stopped::Batch) {
+            self.reset = SystemTime::now().checked_add(BATCHES);
+        }
         match stopped {
             Some(Stopped::Edited) => return Ok(Next::Again(changes)),
             Some(Stopped::Signal(_)) => return Ok(Next::End(code)),

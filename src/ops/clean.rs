@@ -41,7 +41,7 @@ pub struct Goes {
     pub outputs: Vec<String>,
     /// The files that are there, sidecars included.
     pub files: Vec<String>,
-    /// Kept answers that are set aside, so that the model is asked again.
+    /// Kept answers that are set aside, and calls in batches that are given up, so that the model is asked again.
     pub answers: usize,
 }
 
@@ -131,7 +131,8 @@ fn what_goes(
 fn of_unit(store: &Store, unit: &Unit) -> Result<Option<Goes>, FsError> {
     let mut files = files_of(store, &unit.outputs)?;
     files.extend(store.candidate_files(&unit.name)?);
-    let answers = store.calls().list(&unit.name)?.iter().filter(|call| call.usable).count();
+    let answers = store.calls().list(&unit.name)?.iter().filter(|call| call.usable).count()
+        + store.batched_calls(&unit.name)?;
     if files.is_empty() && answers == 0 {
         return Ok(None);
     }

@@ -148,5 +148,6 @@ fn stand(store: &Store, unit: &Unit) -> Stand {
 fn anew(store: &Store, unit: &Unit) -> Result<(), FsError> {
     let Some(first) = unit.outputs.first() else { return Ok(()) };
     store.begin_anew(&unit.name, first)?;
+    store.give_up_batched(&unit.name)?;
     store.clear_retry(&unit.name)
 }

@@ -12,6 +12,7 @@ mod support;
 mod agents;
 mod any_change;
 mod attached;
+mod batches;
 mod bounded_work;
 mod build_control;
 mod caches;

@@ -35,6 +35,9 @@ pub struct Asked {
     pub head: String,
     /// The body, if it is JSON.
     pub body: Value,
+    /// The body as text, but for its last byte.
+    #[allow(dead_code, reason = "few look at what is no JSON")]
+    pub text: String,
     /// How many POSTs came before.
     pub nth: usize,
 }
@@ -221,7 +224,9 @@ fn read_request(mut stream: &TcpStream) -> Option<(Asked, bool)> {
     }
     let line: Vec<&str> = text.lines().next().unwrap_or_default().split(' ').take(2).collect();
     let body = serde_json::from_slice(&whole).unwrap_or(Value::Null);
-    Some((Asked { line: line.join(" "), head, body, nth: 0 }, length > 0))
+    whole.pop();
+    let text = String::from_utf8_lossy(&whole).into_owned();
+    Some((Asked { line: line.join(" "), head, body, text, nth: 0 }, length > 0))
 }
 
 /// Bytes to send.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::batches::Batches;
 use super::cache;
 use super::classify::{self, Said, rejects_schema};
 use super::http::{Endpoint, Exchange, Format};
@@ -14,6 +15,8 @@ use super::stream::Event;
 use super::whole::{Draft, Finish};
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, probe, structured};
 use crate::config::{Cache, Model, Price, SchemaForm, Server};
+
+mod batch;
 
 /// `max_tokens` is required there; this is what is asked where nobody says.
 const MAX_TOKENS: u64 = 16_384;
@@ -91,6 +94,23 @@ impl Anthropic {
         (Value::Object(body), is_native)
     }
 
+    /// Learns from a refusal what the server does not take.
+    fn adapted(&self, mut error: CallError, request: &Request, native: bool) -> CallError {
+        let said = Said { message: error.message.text.clone(), ..Said::default() };
+        if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
+            self.schema_in_words.store(true, Ordering::Relaxed);
+            error.adapted = true;
+        }
+        if error.class == Class::BadRequest
+            && said.message.contains("cache_control")
+            && !request.division.cuts.is_empty()
+            && !self.unmarked.swap(true, Ordering::Relaxed)
+        {
+            error.adapted = true;
+        }
+        error
+    }
+
     fn attempt(&self, body: Value, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let bytes = serde_json::to_vec(&body).map_err(|error| {
             CallError::new(Class::Config, format!("the request cannot be written: {error}"))
@@ -110,21 +130,7 @@ impl Anthropic {
 impl Provider for Anthropic {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         let (body, native) = self.body(request);
-        self.attempt(body, context).map_err(|mut error| {
-            let said = Said { message: error.message.text.clone(), ..Said::default() };
-            if native && error.class == Class::BadRequest && rejects_schema(error.status, &said) {
-                self.schema_in_words.store(true, Ordering::Relaxed);
-                error.adapted = true;
-            }
-            if error.class == Class::BadRequest
-                && said.message.contains("cache_control")
-                && !request.division.cuts.is_empty()
-                && !self.unmarked.swap(true, Ordering::Relaxed)
-            {
-                error.adapted = true;
-            }
-            error
-        })
+        self.attempt(body, context).map_err(|error| self.adapted(error, request, native))
     }
 
     fn health(&self) -> Health {
@@ -145,6 +151,10 @@ impl Provider for Anthropic {
 
     fn is_busy(&self) -> Option<bool> {
         probe::is_busy(&self.endpoint, Server::Other)
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        Some(self)
     }
 }
 

@@ -20,6 +20,10 @@ const MARKERS: usize = 4;
 /// A server on this machine has in its slot what it read last, whatever is sent. So with one slot the order counts, and it
 /// is only taken for a vendor's if the table says `cache`.
 pub fn rules(model: &Model) -> Option<Rules> {
+    if model.is_batched() {
+        // Calls of a batch are not made in an order of ours, and must not wait for one another.
+        return None;
+    }
     if model.cache.is_none() && is_local(base_url(model)) {
         let speaks = matches!(model.api?, Api::Openai | Api::Anthropic | Api::Ollama);
         let one_slot = speaks && default_concurrency(model) == 1;

@@ -94,6 +94,12 @@ impl Ceiling {
         self.state().spent
     }
 
+    /// USD that the limit leaves; none without one.
+    pub fn left_usd(&self) -> Option<f64> {
+        let spent = self.state().spent.cost_usd;
+        self.most.cost_usd.map(|most| (most - spent).max(0.0))
+    }
+
     /// The limit that kept a call from beginning.
     pub fn refused(&self) -> Option<Reached> {
         self.state().refused

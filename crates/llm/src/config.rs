@@ -85,12 +85,14 @@ pub struct Model {
     pub max_output: Option<u64>,
     /// USD per million tokens.
     pub price: Option<Price>,
-    /// `openai`: at which price calls are made (default `now`).
+    /// `openai` and `anthropic`: at which price calls are made (default `now`).
     pub price_mode: Option<PriceMode>,
     /// `openai` and `anthropic`: how the server's cache of prompts is used (default `auto`, not on this machine).
     pub cache: Option<Cache>,
     /// `openai`, `anthropic` and `ollama`: how the schema of an answer is asked for (default `native`).
     pub schemas: Option<SchemaForm>,
+    /// `price_mode = "batch"`: how calls are pooled, and how long they are waited for.
+    pub batch: Option<BatchTerms>,
     /// How long to wait for each part of a call.
     pub timeouts: CallTimeouts,
     /// How often a failed call is retried, and with which pauses.
@@ -121,6 +123,30 @@ pub enum PriceMode {
     Now,
     /// OpenAI's service tier `flex`: half the price, slower, and sometimes refused for a while.
     Flex,
+    /// In batches of OpenAI or Anthropic: half the price, an answer within 24 hours.
+    Batch,
+}
+
+/// `batch = { within = "24h", wait = "6h", gather = "1m", settle = "15m" }`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchTerms {
+    /// After so long a batch is cancelled, and what it has not answered is asked online, at the full price (24h).
+    pub within: Option<Span>,
+    /// How long a build that has nothing else to do waits for its batches; then it ends with exit code 3 (6h).
+    pub wait: Option<Span>,
+    /// How long calls are gathered while other tasks may add to them (1m).
+    pub gather: Option<Span>,
+    /// Where it is not known whether a batch was submitted: how long the vendor's list must go without it before its
+    /// calls are submitted anew (15m).
+    pub settle: Option<Span>,
+}
+
+impl Model {
+    /// Whether its calls are made in batches.
+    pub fn is_batched(&self) -> bool {
+        self.price_mode == Some(PriceMode::Batch)
+    }
 }
 
 /// How a server's cache of prompts is used.

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::batches::{Answers, Batches, Found, Standing, Wanted};
 use super::ceiling::Ceiling;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Usage, structured};
 use crate::attachment;
 use crate::config::{Api, Model};
+use planexe_base::cancel::Cancel;
 use planexe_base::message::Message;
 
 /// Tokens each message costs for its role and separators.
@@ -267,6 +270,78 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// Refuses what was cut on the way, and learns from the rest.
+    fn after(&self, request: &Request, reply: Reply, known: &Calibration) -> Result<Reply, CallError> {
+        if let Err(mut error) = postflight(request, &reply.usage, self.context_window, known) {
+            error.partial = reply.text;
+            error.usage = reply.usage;
+            return Err(error);
+        }
+        // How a server counts images is no matter of its tokenizer.
+        if reply.usage.input_tokens > 0 && request.files.is_empty() {
+            let mut calibration = self.calibration.lock();
+            calibration.learn(request_tokens(request), reply.usage.input_tokens);
+        }
+        Ok(reply)
+    }
+
+    fn pooled(&self) -> Result<&dyn Batches, CallError> {
+        let none = || CallError::new(Class::Config, "its server has no batches");
+        self.inner.batches().ok_or_else(none)
+    }
+}
+
+impl Batches for Checked {
+    fn line(&self, request: &Request) -> Result<Value, CallError> {
+        if let Some(api) = self.api {
+            attachment::refuse(api, &request.files)?;
+        }
+        preflight(request, self.context_window, self.max_output, &self.known())?;
+        self.pooled()?.line(request)
+    }
+
+    fn tokens(&self, request: &Request) -> u64 {
+        self.known().apply(request_tokens(request) + schema_tokens(request))
+    }
+
+    fn prepare(&self, key: &str, lines: &[(String, Value)], cancel: &Cancel) -> Result<String, CallError> {
+        self.pooled()?.prepare(key, lines, cancel)
+    }
+
+    fn submit(
+        &self,
+        key: &str,
+        file: &str,
+        lines: &[(String, Value)],
+        cancel: &Cancel,
+    ) -> Result<String, CallError> {
+        self.pooled()?.submit(key, file, lines, cancel)
+    }
+
+    fn find(&self, wanted: &Wanted<'_>, cancel: &Cancel) -> Result<Found, CallError> {
+        self.pooled()?.find(wanted, cancel)
+    }
+
+    fn look(&self, id: &str, cancel: &Cancel) -> Result<Standing, CallError> {
+        self.pooled()?.look(id, cancel)
+    }
+
+    fn results(&self, standing: &Standing, cancel: &Cancel) -> Result<Answers, CallError> {
+        self.pooled()?.results(standing, cancel)
+    }
+
+    fn cancel(&self, id: &str, cancel: &Cancel) -> Result<(), CallError> {
+        self.pooled()?.cancel(id, cancel)
+    }
+
+    fn read(&self, request: &Request, status: u16, body: &Value) -> Result<Reply, CallError> {
+        let known = self.known();
+        let reply = self.pooled()?.read(request, status, body);
+        self.after(request, reply.map_err(|error| self.overflowed(request, error, &known))?, &known)
+    }
+}
+
 impl Provider for Checked {
     fn call(&self, request: &Request, context: &CallContext<'_>) -> Result<Reply, CallError> {
         if let Some(api) = self.api {
@@ -284,17 +359,11 @@ impl Provider for Checked {
         }
         let reply =
             self.inner.call(request, context).map_err(|error| self.overflowed(request, error, &known))?;
-        if let Err(mut error) = postflight(request, &reply.usage, self.context_window, &known) {
-            error.partial = reply.text;
-            error.usage = reply.usage;
-            return Err(error);
-        }
-        // How a server counts images is no matter of its tokenizer.
-        if reply.usage.input_tokens > 0 && request.files.is_empty() {
-            let mut calibration = self.calibration.lock();
-            calibration.learn(request_tokens(request), reply.usage.input_tokens);
-        }
-        Ok(reply)
+        self.after(request, reply, &known)
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        self.inner.batches().map(|_| self as &dyn Batches)
     }
 
     fn health(&self) -> Health {

@@ -14,6 +14,7 @@
 pub mod agent;
 pub mod anthropic;
 pub mod attachment;
+pub mod batches;
 pub mod cache;
 pub mod ceiling;
 pub mod classify;
@@ -303,6 +304,11 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// How its calls are made in batches; none where its server has none.
+    fn batches(&self) -> Option<&dyn batches::Batches> {
+        None
+    }
+
     /// The recorded answer to a call that a task's own program makes, found by [`relay::digest`]; none where nothing is
     /// recorded.
     fn relayed(&self, _request: &Request, _digest: &str) -> Option<(relay::Wire, Usage)> {
@@ -323,23 +329,34 @@ pub fn is_local(base_url: &str) -> bool {
 
 /// Calls at once for a model that does not say: 1 on loopback, 8 elsewhere, 2 programs (each may be an
 /// agent of some weight), 64 where there is no server (`recorded`, `simulated`).
+///
+/// Of a model that is asked in batches it is the calls that are in batches at once: 1,000.
 pub fn default_concurrency(model: &Model) -> u32 {
-    model.max_concurrent.unwrap_or(match model.api {
+    let pooled = if model.is_batched() { Some(POOLED) } else { None };
+    model.max_concurrent.or(pooled).unwrap_or_else(|| concurrency_online(model))
+}
+
+/// Calls in batches at once, where the table says nothing.
+const POOLED: u32 = 1000;
+
+/// Calls at once that are made one by one, where the table says nothing.
+pub fn concurrency_online(model: &Model) -> u32 {
+    match model.api {
         Some(Api::Recorded | Api::Simulated) => 64,
         Some(Api::Command | Api::Claude | Api::Codex | Api::Gemini) => 2,
         _ if is_local(base_url(model)) => 1,
         _ => 8,
-    })
+    }
 }
 
 /// The limits of a model's endpoint: what its table says, with the defaults.
 pub fn limits_of(model: &Model) -> Limits {
-    Limits {
-        max_concurrent: default_concurrency(model).max(1),
-        rpm: model.rpm,
-        tpm: model.tpm,
-        local: is_local(base_url(model)),
+    let max_concurrent = default_concurrency(model).max(1);
+    if model.is_batched() {
+        // What is pooled is no request yet.
+        return Limits { max_concurrent, rpm: None, tpm: None, local: false };
     }
+    Limits { max_concurrent, rpm: model.rpm, tpm: model.tpm, local: is_local(base_url(model)) }
 }
 
 /// Where a model's calls go: its `base_url`, or its dialect's usual one.

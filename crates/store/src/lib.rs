@@ -6,6 +6,7 @@
 
 pub mod anew;
 pub mod batch;
+pub mod batches;
 mod cache_file;
 pub mod calls;
 pub mod candidates;

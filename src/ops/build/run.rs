@@ -315,6 +315,7 @@ fn tools(
         watchdog: Watchdog::new(cancel.clone(), lifeline),
         cancel,
         providers,
+        pooled: runner::batches::Pooled::new(project),
         events: Box::new(move |kind| {
             let _ = tell.lock().send(kind);
         }),

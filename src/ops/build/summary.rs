@@ -51,7 +51,7 @@ pub(super) fn summary_view(
         BuildOutcome::Completed
     };
     let message = match (ended.stopped, &ended.broken) {
-        (Some(Stopped::UsageLimit), _) if ended.parked.is_some() => ended.parked.clone(),
+        (Some(Stopped::UsageLimit | Stopped::Batch), _) if ended.parked.is_some() => ended.parked.clone(),
         (Some(stopped), _) => Some(stopped.text().trim_start_matches("stopped ").to_owned()),
         (None, Some(error)) => Some(error.to_string()),
         (None, None) if outcome == BuildOutcome::Stopped => Some("waiting for a person".to_owned()),
@@ -87,11 +87,11 @@ pub(super) fn summary_view(
     if unmerged.is_empty()
         && outcome == BuildOutcome::Stopped
         && ended.failures.is_empty()
-        && ended.summary.pending > 0
+        && (ended.summary.pending > 0 || ended.stopped == Some(Stopped::Batch))
     {
         let resume = match ended.stopped {
             Some(Stopped::Abort) => "planexe resume --force",
-            Some(Stopped::UsageLimit) => "planexe resume --at-reset",
+            Some(Stopped::UsageLimit | Stopped::Batch) => "planexe resume --at-reset",
             _ => "planexe resume",
         };
         next.push((again(what, options, resume), "continue with what is left".to_owned()));

@@ -312,7 +312,8 @@ impl Attempt {
     /// in which nobody listened to it.
     pub(super) fn look(&mut self, now: Instant, missed: Duration) -> Option<Duration> {
         let mark = self.live.mark();
-        if mark != self.mark {
+        // The vendor has it, and tells of no progress of its own.
+        if mark != self.mark || self.live.is_in_batch() {
             (self.mark, self.got_on, self.got_on_at) = (mark, now, SystemTime::now());
         }
         self.got_on = (self.got_on + missed).min(now);

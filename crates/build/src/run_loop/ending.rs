@@ -95,7 +95,11 @@ impl Build<'_> {
 
     /// What is waited for, if a usage limit stopped the build.
     fn parked_stop(&self) -> Option<String> {
-        self.parked_text().filter(|_| self.steering.stopped() == Some(Stopped::UsageLimit))
+        match self.steering.stopped() {
+            Some(Stopped::UsageLimit) => self.parked_text(),
+            Some(Stopped::Batch) => self.batched_text(),
+            _ => None,
+        }
     }
 
     /// Everything is on disk before anything says that the build is complete; the commits come last.
@@ -107,6 +111,9 @@ impl Build<'_> {
                 .graph()
                 .ids()
                 .all(|id| matches!(self.engine.settled(id), Some(Resolution::Fresh | Resolution::Done)));
+        if let Err(error) = self.ctx.pooled.close(&self.ctx, all) {
+            self.records.keep_error(error);
+        }
         if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.ctx.store.batch().end(all)) {
             self.records.keep_error(error);
         }

@@ -45,6 +45,7 @@ use steering::Steering;
 use tally::Tally;
 
 mod attempts;
+mod batched;
 mod caches;
 mod callers;
 mod ending;
@@ -84,6 +85,8 @@ pub struct Build<'a> {
     attempts: Attempts,
     servers: Servers,
     parked: Parked,
+    /// Since when there is nothing to do but wait for batches.
+    batched: Option<Instant>,
     callers: Callers,
     inbox: Inbox<'a>,
     steering: Steering,
@@ -152,6 +155,7 @@ impl<'a> Build<'a> {
             attempts: Attempts::new(slots),
             servers: Servers::default(),
             parked: Parked::default(),
+            batched: None,
             callers: Callers::default(),
             inbox,
             steering: Steering::new(parts.controls),
@@ -179,6 +183,7 @@ impl<'a> Build<'a> {
             self.look_for_first_tokens();
             self.act();
             self.look_for_patience();
+            self.look_at_batches();
             self.let_callers_begin();
             if self.is_finished() {
                 break;

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Build, Stopped};
 use crate::runner::Job;
+use crate::runner::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::clock;
 use planexe_base::event::Kind;
-use planexe_base::record::{Digest, Failure};
+use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::Event as Input;
-use planexe_llm::base_url;
 use planexe_llm::retry::Policy;
 use planexe_pipeline::project::Endpoint;
 use planexe_store::parked::ParkedModel;
@@ -44,15 +44,6 @@ impl Park {
     fn left(&self) -> Duration {
         self.until.duration_since(SystemTime::now()).unwrap_or_default()
     }
-}
-
-/// By what a model on disk is recognised.
-fn id_of(endpoint: &Endpoint) -> String {
-    let model = &endpoint.model;
-    let command = model.command.join("\0");
-    let key = model.api_key_env.as_deref().unwrap_or_default();
-    let parts = [endpoint.api(), base_url(model), endpoint.model_name(), &command, key];
-    Digest::of(parts.join("\0\0").as_bytes()).to_string()
 }
 
 /// A moment to the second, for people.

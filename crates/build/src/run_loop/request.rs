@@ -119,6 +119,8 @@ pub enum Stopped {
     MaxCalls,
     /// All that is left waits for the reset of a usage limit.
     UsageLimit,
+    /// All that is left waits for batches.
+    Batch,
     /// The pipeline or one of its texts was edited: `watch` reads it anew.
     Edited,
 }
@@ -136,6 +138,7 @@ impl Stopped {
             Stopped::MaxTime => "the budget is used up: the time limit is reached",
             Stopped::MaxTokens => "the budget is used up: the token limit is reached",
             Stopped::UsageLimit => "what is left waits for a usage limit",
+            Stopped::Batch => "waiting for a batch",
             Stopped::Edited => "stopped to read the edited pipeline again",
             Stopped::MaxCalls => "the budget is used up: the limit of calls is reached",
             Stopped::MaxCost => "the budget is used up: the cost limit is reached",

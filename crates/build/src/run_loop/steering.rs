@@ -89,6 +89,7 @@ impl Build<'_> {
 
     fn cancel(&mut self, level: Level) {
         self.ctx.cancel.raise(level);
+        self.ctx.pooled.wake();
         self.engine.on(Input::Cancel(level), self.now());
     }
 

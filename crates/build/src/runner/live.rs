@@ -32,6 +32,10 @@ pub struct Live {
     relayed: AtomicU64,
     /// It is its task's evaluator that is at work.
     evaluates: bool,
+    /// The batch its call is in, in words.
+    batch: Mutex<Option<Arc<str>>>,
+    /// How long it waited for batches, in milliseconds: no limit counts that.
+    waited: AtomicU64,
     /// Where its program is, if an executor has it.
     at: Mutex<Option<String>>,
     /// What its program says, and how much of it was taken.
@@ -86,7 +90,7 @@ pub enum Stage {
 /// What an attempt is doing at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doing {
-    /// Stable: `starting`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
+    /// Stable: `starting`, `batch`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
     pub phase: &'static str,
     /// In a few words: "writing, 412 tokens".
     pub text: String,
@@ -113,6 +117,8 @@ impl Live {
             calls: Mutex::default(),
             relayed: AtomicU64::new(0),
             evaluates: false,
+            batch: Mutex::default(),
+            waited: AtomicU64::new(0),
             at: Mutex::default(),
             said: Mutex::default(),
         }
@@ -121,6 +127,26 @@ impl Live {
     /// The same for an evaluation.
     pub fn evaluating(self) -> Live {
         Live { evaluates: true, ..self }
+    }
+
+    /// Its call is in a batch, in words; none if it is in none.
+    pub fn in_batch(&self, batch: Option<Arc<str>>) {
+        *self.batch.lock() = batch;
+    }
+
+    /// Whether it is.
+    pub fn is_in_batch(&self) -> bool {
+        self.batch.lock().is_some()
+    }
+
+    /// It waited for a batch so long.
+    pub fn waited(&self, time: Duration) {
+        self.waited.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long it waited for batches.
+    pub fn time_waited(&self) -> Duration {
+        Duration::from_millis(self.waited.load(Ordering::Relaxed))
     }
 
     /// A call of its program was answered.
@@ -232,7 +258,9 @@ impl Live {
                     0 => String::new(),
                     n => format!("asking again ({n}), "),
                 };
+                let batch = self.batch.lock().as_ref().map(ToString::to_string);
                 let (phase, text) = match (call, self.call.prefill()) {
+                    _ if batch.is_some() => ("batch", batch.unwrap_or_default()),
                     (0, _) => ("connecting", "connecting".to_owned()),
                     (1, (read, of)) if of > 0 => {
                         ("prompt", format!("reading the prompt, {} of {of} tokens", read.min(of)))

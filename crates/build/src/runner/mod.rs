@@ -30,6 +30,7 @@ use planexe_store::logs::{FailureLine, Logs};
 use planexe_store::{Store, Why};
 
 mod advice;
+pub mod batches;
 mod command;
 mod completion;
 mod counted;
@@ -73,6 +74,8 @@ pub struct BuildContext {
     pub cancel: Cancel,
     /// The models.
     pub providers: Providers,
+    /// Calls that are made in batches.
+    pub pooled: batches::Pooled,
     /// Where events go.
     pub events: Box<dyn Fn(Kind) + Send + Sync>,
     /// `--frozen`: answers recorded for other prompts are refused.
@@ -208,7 +211,9 @@ pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
         Recipe::Human(spec) => human::run(ctx, job, spec),
     };
     job.history.usage.add(&job.live.take_calls());
-    job.conversation_mut().spent += start.elapsed();
+    // A batch takes as long as it takes.
+    let waited = job.live.time_waited();
+    job.conversation_mut().spent += start.elapsed().saturating_sub(waited);
     let outcome = instead(ctx, job, outcome);
     let outcome = settle(ctx, job, outcome);
     if let Outcome::Broken(_) = outcome {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use planexe_base::process::Lifeline;
+use planexe_base::record::Digest;
 use planexe_llm::ceiling::{Ceiling, Most};
 use planexe_llm::estimate::Calibration;
 use planexe_llm::keys::{self, KeyRing, Redactor};
@@ -248,4 +249,13 @@ impl Providers {
 /// What a tokenizer is remembered by.
 fn learned_name(endpoint: &Endpoint) -> String {
     format!("{}:{}", endpoint.name, endpoint.model_name())
+}
+
+/// By what a model on disk is recognised.
+pub fn id_of(endpoint: &Endpoint) -> String {
+    let model = &endpoint.model;
+    let command = model.command.join("\0");
+    let key = model.api_key_env.as_deref().unwrap_or_default();
+    let parts = [endpoint.api(), llm::base_url(model), endpoint.model_name(), &command, key];
+    Digest::of(parts.join("\0\0").as_bytes()).to_string()
 }

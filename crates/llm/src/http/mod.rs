@@ -29,6 +29,8 @@ mod dial;
 
 use dial::{Dial, Lookup};
 
+/// The media type of a request.
+const JSON: &str = "application/json";
 /// Most bytes of an error's body that are read and kept.
 const ERROR_CAP: usize = 64 * 1024;
 /// How long an answer in one piece may take where no limit is set.
@@ -127,7 +129,7 @@ impl Endpoint {
         body: &[u8],
         context: &CallContext<'a>,
     ) -> Result<Exchange<'a>, CallError> {
-        self.post_within(self.clocks, path, auth, body, context)
+        self.send(self.clocks, path, auth, Some((JSON, body)), context)
     }
 
     /// The same for an answer that comes in one piece: nothing is heard before all of it is written.
@@ -139,15 +141,53 @@ impl Endpoint {
         context: &CallContext<'a>,
     ) -> Result<Exchange<'a>, CallError> {
         let whole = self.clocks.total.unwrap_or(WHOLE).max(self.clocks.first_token);
-        self.post_within(Clocks { first_token: whole, ..self.clocks }, path, auth, body, context)
+        let clocks = Clocks { first_token: whole, ..self.clocks };
+        self.send(clocks, path, auth, Some((JSON, body)), context)
     }
 
-    fn post_within<'a>(
+    /// A request about a batch, which holds many calls: a POST of a body and its media type, or a GET.
+    pub(super) fn about_batch<'a>(
+        &'a self,
+        path: &str,
+        auth: &[(&str, &str)],
+        body: Option<(&str, &[u8])>,
+        context: &CallContext<'a>,
+    ) -> Result<Exchange<'a>, CallError> {
+        self.send(Clocks { total: Some(WHOLE), ..self.clocks }, path, auth, body, context)
+    }
+
+    /// An answer that came in a batch, as if it had come by itself. An error's status is an error.
+    pub(super) fn of_batch<'a>(
+        &'a self,
+        status: u16,
+        body: Vec<u8>,
+        context: &CallContext<'a>,
+    ) -> Result<Exchange<'a>, CallError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", ureq::http::HeaderValue::from_static(JSON));
+        let body = ureq::Body::builder().mime_type(JSON).data(body);
+        let mut exchange = Exchange {
+            endpoint: self,
+            lines: Lines::new(body.into_reader()),
+            headers,
+            status,
+            started: Instant::now(),
+            watch: Watch::start(self.clocks, None, context.cancel),
+            progress: context.progress,
+            _guard: None,
+        };
+        if !matches!(status, 200 | 201) {
+            return Err(exchange.refused());
+        }
+        Ok(exchange)
+    }
+
+    fn send<'a>(
         &'a self,
         clocks: Clocks,
         path: &str,
         auth: &[(&str, &str)],
-        body: &[u8],
+        body: Option<(&str, &[u8])>,
         context: &CallContext<'a>,
     ) -> Result<Exchange<'a>, CallError> {
         let started = Instant::now();
@@ -156,23 +196,31 @@ impl Endpoint {
             return Err(watch.error().unwrap_or_else(|| CallError::new(Class::Cancelled, "cancelled")));
         }
         let url = format!("{}/{path}", self.base);
-        let mut request = HttpRequest::post(&url)
-            .header("content-type", "application/json")
-            .header("content-length", body.len());
+        let mut request = match body {
+            Some((kind, body)) => {
+                HttpRequest::post(&url).header("content-type", kind).header("content-length", body.len())
+            }
+            None => HttpRequest::get(&url),
+        };
         for (name, value) in auth.iter().copied().chain(self.headers.iter().map(|(n, v)| (&**n, &**v))) {
             request = request.header(name, value);
         }
         let sent = AtomicBool::new(false);
-        let mut outgoing = Outgoing { rest: body, sent: &sent, watch: &watch, progress: context.progress };
-        let request = request
-            .body(SendBody::from_reader(&mut outgoing))
-            .map_err(|error| CallError::new(Class::Config, format!("the request cannot be made: {error}")))?;
-
+        let rest = match body {
+            Some((_, body)) => body,
+            None => &[],
+        };
+        let mut outgoing = Outgoing { rest, sent: &sent, watch: &watch, progress: context.progress };
+        let broken = |error| CallError::new(Class::Config, format!("the request cannot be made: {error}"));
         let agent = self.agent(&watch);
         let guard = watchdog::watch(&watch, &agent).map_err(|error| {
             CallError::new(Class::Connection, format!("no thread for the call's clocks: {error}"))
         })?;
-        let response = agent.run(request).map_err(|error| self.transport_error(error, &watch))?;
+        let response = match body {
+            Some(_) => agent.run(request.body(SendBody::from_reader(&mut outgoing)).map_err(broken)?),
+            None => agent.run(request.body(()).map_err(broken)?),
+        };
+        let response = response.map_err(|error| self.transport_error(error, &watch))?;
         drop(agent);
         let (head, body) = response.into_parts();
         let mut exchange = Exchange {
@@ -183,7 +231,7 @@ impl Endpoint {
             started,
             watch,
             progress: context.progress,
-            _guard: guard,
+            _guard: Some(guard),
         };
         // Whether it is a whole answer is proved by what it holds; some frameworks answer every POST with 201.
         if !matches!(exchange.status, 200 | 201) {
@@ -363,7 +411,8 @@ pub(super) struct Exchange<'a> {
     pub started: Instant,
     watch: Arc<Watch>,
     progress: &'a CallProgress,
-    _guard: Guard,
+    /// None where nothing is waited for.
+    _guard: Option<Guard>,
 }
 
 impl Exchange<'_> {
@@ -546,6 +595,37 @@ impl Exchange<'_> {
         let from_headers = || retry_after::retry_after(|name| self.header(name), now);
         // Resets are told on successes too; they mean something only where something was refused.
         if self.status == 200 { said.retry_after } else { from_headers().or(said.retry_after) }
+    }
+
+    /// The body of an answer about a batch: one JSON value.
+    pub(super) fn value(&mut self) -> Result<serde_json::Value, CallError> {
+        let (body, fault) = self.lines.rest(super::stream::BODY_CAP as usize + 1);
+        match fault {
+            Some(fault) => Err(self.fault(fault, false)),
+            None => serde_json::from_slice(&body).map_err(|error| self.bad_json(&body, &error)),
+        }
+    }
+
+    /// Shows each line of a body that holds the answers of a batch, of which there may be so many bytes.
+    pub(super) fn each_value(
+        &mut self,
+        most: u64,
+        mut show: impl FnMut(serde_json::Value),
+    ) -> Result<(), CallError> {
+        self.lines.allow(most);
+        loop {
+            let value = match self.lines.next() {
+                Ok(None) => return self.ended().map_or(Ok(()), Err),
+                Ok(Some(line)) if line.trim_ascii().is_empty() => continue,
+                Ok(Some(line)) => serde_json::from_slice(line).map_err(|error| (line.to_vec(), error)),
+                Err(fault) => return Err(self.fault(fault, false)),
+            };
+            self.watch.content();
+            match value {
+                Ok(value) => show(value),
+                Err((line, error)) => return Err(self.bad_json(&line, &error)),
+            }
+        }
     }
 
     /// The error of a response with another status than 200.

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use serde_json::{Map, Value, json};
 
 use crate::attachment;
+use crate::batches::Batches;
 use crate::classify::{Said, rejects_schema, wants_completion_tokens};
 use crate::config::{Model, PriceMode, SchemaForm, Server};
 use crate::http::{Endpoint, Exchange};
 use crate::{CallContext, CallError, Class, Health, Provider, Reply, Request, cache, probe, structured};
 
 mod answer;
+mod batch;
 
 use answer::read;
 pub(crate) use answer::take_usage;
@@ -271,6 +273,10 @@ impl Provider for OpenAi {
 
     fn is_busy(&self) -> Option<bool> {
         probe::is_busy(&self.endpoint, self.server())
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        Some(self)
     }
 }
 

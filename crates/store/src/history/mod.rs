@@ -243,6 +243,7 @@ impl Store {
         });
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
+            self.give_up_batched(task)?;
             self.discard_candidates(task).map_err(within)?;
             self.forget_passed(task).map_err(within)?;
         }

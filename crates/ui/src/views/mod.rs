@@ -40,7 +40,7 @@ pub use prefixes::Prefixes;
 pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
 pub use show::{CallView, ShowView, call_views};
 pub use simulate::{PredictedRow, SimulateView};
-pub use status::{ErrorSummary, ParkedView, QualitySummary, RunView, StatusView, some_names};
+pub use status::{BatchView, ErrorSummary, ParkedView, QualitySummary, RunView, StatusView, some_names};
 pub use steer::{SteerView, WaitView};
 pub use summary::{BuildOutcome, FailedView, SummaryView, WaitingView};
 

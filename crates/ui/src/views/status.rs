@@ -48,6 +48,9 @@ pub struct StatusView {
     /// Models whose usage limit is not over.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<ParkedView>,
+    /// Batches whose answers are not here yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub batches: Vec<BatchView>,
     /// Only of a run that failed.
     pub error: Option<ErrorSummary>,
     /// Outputs of tasks that are gone from the pipeline: for people only.
@@ -66,6 +69,23 @@ pub struct ParkedView {
     pub left_s: f64,
     /// What its server or program said.
     pub message: String,
+}
+
+/// Calls that were submitted together, and are waited for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BatchView {
+    /// The model's name in the pipeline.
+    pub model: String,
+    /// The vendor's id; empty while it is not known whether it was submitted.
+    pub batch: String,
+    /// When it was submitted.
+    pub submitted_utc: String,
+    /// When it is over at the latest, once the vendor has said so.
+    pub until_utc: Option<String>,
+    /// Calls that are answered, or failed.
+    pub done: u64,
+    /// All of them; 0 if that is not known yet.
+    pub total: u64,
 }
 
 /// A run.
@@ -196,6 +216,20 @@ impl StatusView {
             let (until, left) = (time(&parked.until_utc), style::elapsed(parked.left_s));
             let model = clean(&parked.model);
             fields.push(("Parked", format!("{model} until {until} (in {left}): {}", clean(&parked.message))));
+        }
+        for batch in &self.batches {
+            let model = clean(&batch.model);
+            let until =
+                batch.until_utc.as_deref().map(|at| format!(" until {}", time(at))).unwrap_or_default();
+            fields.push((
+                "Batch",
+                match batch.batch.is_empty() {
+                    true => format!("{model}: not known whether it was submitted; the next build finds out"),
+                    false => {
+                        format!("{model}: waiting for a batch{until}, {} of {} done", batch.done, batch.total)
+                    }
+                },
+            ));
         }
         let mut text = String::new();
         for (name, value) in fields {

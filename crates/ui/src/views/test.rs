@@ -71,6 +71,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
         eta_s: None,
         cost_usd: Some(0.042),
         parked: Vec::new(),
+        batches: Vec::new(),
         error: Some(ErrorSummary {
             failure_reason: Class::Validation.into(),
             failed_step: "risks".into(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::runner::advice;
+use crate::runner::batches::{self, Called};
 use crate::runner::{BuildContext, EndedAlone, Job, Outcome, Pause, Stage, error_id};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
@@ -47,13 +48,27 @@ impl Asking<'_> {
         let started_utc = clock::now_utc();
         let start = Instant::now();
         self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
-        let result = self.call(&request);
+        let ((result, origin), record) = self.call(request, started_utc)?;
         let elapsed = start.elapsed();
         let away =
             matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
         self.ctx.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
-        let record = self.record(request, started_utc);
+        let asked = self.follow_call(result, record, elapsed)?;
+        // It is kept as the task's own: its batch need not hold it any longer.
+        if let Some(origin) = origin {
+            batches::taken(self.ctx, &origin)?;
+        }
+        Ok(asked)
+    }
+
+    /// What a call came to.
+    fn follow_call(
+        &mut self,
+        result: Result<Reply, CallError>,
+        record: CallRecord,
+        elapsed: Duration,
+    ) -> Result<Asked, FsError> {
         let ended = match result {
             Ok(reply) => {
                 return self.answered(self.ctx.providers.redacted_reply(reply), record, elapsed);
@@ -131,11 +146,19 @@ impl Asking<'_> {
         ctx.cancel.is_broken().then_some(Outcome::Stopped)
     }
 
-    fn call(&self, request: &Request) -> Result<Reply, CallError> {
+    fn call(&self, request: Request, started_utc: String) -> Result<(Called, CallRecord), FsError> {
         let Self { ctx, job, .. } = self;
         let time_left = self.limit().map(|limit| limit.saturating_sub(job.conversation().spent));
         let context = CallContext { cancel: &job.live.cancel, progress: &job.live.call, time_left };
-        ctx.providers.get(self.model())?.call(request, &context)
+        if self.endpoint.model.is_batched() {
+            let mut record = self.record(request.clone(), started_utc);
+            let called = batches::call(ctx, self.model(), &request, &record, &job.live, &context)?;
+            record.ended_utc = clock::now_utc();
+            return Ok((called, record));
+        }
+        let provider = ctx.providers.get(self.model());
+        let result = provider.and_then(|provider| provider.call(&request, &context));
+        Ok(((result, None), self.record(request, started_utc)))
     }
 
     /// What is kept of the call, but for what came of it.
@@ -197,7 +220,11 @@ impl Asking<'_> {
     /// How long the answer may be checked, after a call that took so long; and the task's limit, if that is why.
     fn time_to_check(&self, elapsed: Duration) -> (Duration, Option<Duration>) {
         let limit = self.limit();
-        let left = limit.map(|limit| limit.saturating_sub(self.job.conversation().spent + elapsed));
+        let left = limit.map(|limit| {
+            limit.saturating_sub(
+                self.job.conversation().spent + elapsed.saturating_sub(self.job.live.time_waited()),
+            )
+        });
         match left.filter(|&left| left < CHECK_TIME) {
             Some(left) => (left, limit),
             None => (CHECK_TIME, None),

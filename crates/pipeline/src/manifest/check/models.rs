@@ -133,7 +133,20 @@ impl Checker<'_> {
         }
         let made_up = matches!(api, Api::Recorded | Api::Simulated);
         let fits = [
-            ("price_mode", model.price_mode.is_some(), api == Api::Openai, "openai"),
+            (
+                "price_mode",
+                model.price_mode.is_some(),
+                api == Api::Openai
+                    || (api == Api::Anthropic
+                        && model.price_mode != Some(planexe_llm::config::PriceMode::Flex)),
+                "openai (flex, batch) and anthropic (batch)",
+            ),
+            (
+                "batch",
+                model.batch.is_some(),
+                model.is_batched(),
+                "openai and anthropic, with price_mode = \"batch\"",
+            ),
             (
                 "cache",
                 model.cache.is_some(),
