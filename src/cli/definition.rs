@@ -346,6 +346,8 @@ Examples:
   planexe simulate --speed local=400/30 --answers 4
                                       at 400 tokens read and 30 written a
                                       second, with answers four times as long
+  planexe simulate --price-mode batch --batch-takes 2h
+                                      in batches of two hours, at half price
 
 Predicts a full build of the targets from scratch; `planexe build -n` shows what is left to do.";
 

@@ -1,12 +1,13 @@
 //! `planexe simulate`: what a build of everything would take, with the durations of earlier builds.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::commands::Session;
 use crate::commands::args::parse_jobs;
-use crate::ops::simulate::{SimulateOptions, Speed, simulate};
+use crate::ops::simulate::{Price, SimulateOptions, Speed, simulate};
 use planexe_base::exit::{self, Error};
 
 /// What `planexe simulate` takes.
@@ -47,6 +48,29 @@ pub struct SimulateArgs {
     /// Answers are N times as long as those of earlier builds
     #[arg(long, value_name = "N", value_parser = parse_factor)]
     pub answers: Option<f64>,
+
+    /// Calls are asked as with this `price_mode`: now, flex, batch
+    #[arg(long, value_name = "MODE", value_enum, hide_possible_values = true)]
+    pub price_mode: Option<ModeArg>,
+
+    /// With `--price-mode batch`: how long a batch takes
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
+    pub batch_takes: Duration,
+}
+
+/// A `price_mode`, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    /// At once, at the whole price
+    Now,
+    /// When there is room, at half the price
+    Flex,
+    /// Together, at half the price
+    Batch,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    planexe_base::span::Span::parse(text).map(|span| span.0)
 }
 
 fn parse_speed(text: &str) -> Result<(String, Speed), String> {
@@ -75,8 +99,13 @@ fn parse_limit<N: FromStr + PartialEq + Default>(text: &str) -> Result<(String, 
 /// Predicts; reads only.
 pub fn run(session: &Session, args: &SimulateArgs) -> Result<u8, Error> {
     let mut opened = session.open(true)?;
-    let SimulateArgs { targets, jobs, model, executor, slots, rpm, tpm, speed, answers } = args.clone();
-    let options = SimulateOptions { targets, jobs, model, executor, slots, rpm, tpm, speed, answers };
+    let SimulateArgs { targets, jobs, model, executor, slots, rpm, tpm, speed, answers, .. } = args.clone();
+    let price = args.price_mode.map(|mode| match mode {
+        ModeArg::Now => Price::Now,
+        ModeArg::Flex => Price::Flex,
+        ModeArg::Batch => Price::Batch(args.batch_takes),
+    });
+    let options = SimulateOptions { targets, jobs, model, executor, slots, rpm, tpm, speed, answers, price };
     let view = simulate(session, &mut opened, &options)?;
     if session.globals.json {
         session.print_json(&view)?;

@@ -217,7 +217,7 @@ pub fn check_empty(dir: &Path) -> Result<(), Error> {
         }
         Some(_) if fs::list_dir(dir)?.is_empty() => Ok(()),
         Some(_) if dir.join("run.toml").is_file() => {
-            Err(Error::usage(format!("`{shown}` is a run already, and stays as it is"))
+            Err(Error::usage(format!("`{shown}` is not empty: it is a run already, and stays as it is"))
                 .code("not_empty")
                 .hint(format!("`planexe -C {} edit-plan` changes its plan", shell_word(&shown.to_string())))
                 .hint("name a folder that is not there yet"))

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -45,7 +46,26 @@ pub struct SimulateOptions {
     pub speed: Vec<(String, Speed)>,
     /// How many times as long answers are as those of earlier builds.
     pub answers: Option<f64>,
+    /// At which price calls are made, whatever their model says.
+    pub price: Option<Price>,
 }
+
+/// At which price calls are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Price {
+    /// At the whole price.
+    Now,
+    /// At half the price.
+    Flex,
+    /// At half the price, together with all that are ready, in so long.
+    Batch(Duration),
+}
+
+/// What a call costs that can wait.
+const HALF: f64 = 0.5;
+
+/// Calls that may be in batches at once.
+const IN_BATCHES: u32 = 1_000;
 
 /// How fast a model is, in tokens per second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,6 +107,9 @@ pub fn simulate(
         let infos = task_infos(project, &index);
         let (slots, _) = slots_with(project, options.jobs, |at, limits| {
             limits.max_concurrent = fixed.get(&at).copied().or(slots).unwrap_or(limits.max_concurrent);
+            if matches!(options.price, Some(Price::Batch(_))) {
+                limits.max_concurrent = IN_BATCHES;
+            }
             limits.rpm = rpm.get(&at).copied().or(limits.rpm);
             limits.tpm = tpm.get(&at).copied().or(limits.tpm);
         });
@@ -96,7 +119,7 @@ pub fn simulate(
         let mut runs = |graph: &Graph, id: TaskId| {
             let spec = project.spec(&graph[id]);
             let mut expected = past.expected(project, graph, id, asks(spec));
-            as_fast(project, spec, &mut expected, &speeds, options.answers);
+            as_fast(project, spec, &mut expected, &speeds, options);
             let tokens = expected.usage.input_tokens + expected.usage.output_tokens;
             Some((work(project, graph, id, true, tokens), expected))
         };
@@ -123,8 +146,9 @@ pub fn simulate(
         true => slots.map(row).collect(),
         false => vec![row(None)],
     };
-    // Without calls there is nothing of which a row could have more.
-    if rows.first().is_some_and(|row| row.predicted.usage.calls == 0) {
+    // Without calls there is nothing of which a row could have more, and a batch takes all there are.
+    let is_batch = matches!(options.price, Some(Price::Batch(_)));
+    if is_batch || rows.first().is_some_and(|row| row.predicted.usage.calls == 0) {
         rows.truncate(1);
     }
     // A server may have said what its answers cost.
@@ -145,12 +169,12 @@ fn as_fast(
     spec: &Spec,
     expected: &mut Expected,
     speeds: &HashMap<usize, Speed>,
-    answers: Option<f64>,
+    options: &SimulateOptions,
 ) {
     let model = spec.prompts().next().and_then(|prompt| prompt.models.first().copied());
     let Some(model) = model else { return };
     let usage = &mut expected.usage;
-    if let Some(factor) = answers {
+    if let Some(factor) = options.answers {
         usage.output_tokens = (usage.output_tokens as f64 * factor).round() as u64;
         if let Some(price) = project.endpoints[model].model.price {
             usage.cost_usd = planexe_llm::cost(usage, &price);
@@ -159,6 +183,14 @@ fn as_fast(
     if let Some(speed) = speeds.get(&model) {
         expected.seconds =
             usage.input_tokens as f64 / speed.read + usage.output_tokens as f64 / speed.written;
+    }
+    match options.price {
+        None | Some(Price::Now) => {}
+        Some(Price::Flex) => usage.cost_usd *= HALF,
+        Some(Price::Batch(takes)) => {
+            usage.cost_usd *= HALF;
+            expected.seconds = takes.as_secs_f64();
+        }
     }
 }
 

@@ -487,6 +487,9 @@ fn a_scenario_that_breaks_a_constraint_is_asked_again() {
     space.edit("pipeline.toml", "[defaults]\n", &own);
     let prompt = "prompt  = \"prompts/candidate_scenarios.md\"\n";
     space.edit("pipeline.toml", prompt, &format!("{prompt}model   = \"own\"\n"));
+    let marks = "complexity = { reasoning = 5, domain = 4, context = 4, output = 4 }\n";
+    let params = "params  = { temperature = 0.5 }\n";
+    space.edit("pipeline.toml", &format!("{params}{marks}"), params);
     build(&space, BUSINESS).exits(0);
     assert_eq!(server.total(), 2);
     let told = server.calls()[1].messages.last().expect("a message").1.clone();

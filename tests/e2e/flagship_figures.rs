@@ -283,6 +283,18 @@ fn the_cloud_takes_less_than_45_minutes_and_a_model_here_a_night() {
     let (here, cost) = predict("local-large", "local=400/30", 1);
     assert!((60.0..480.0).contains(&here), "{here} minutes");
     assert_eq!(cost, 0.0);
+    // Half the price, and as long as the batches one after another.
+    let mode = |mode: &str| {
+        let args = ["-C", BUSINESS, "--profile", "cloud-best", "simulate", "--price-mode", mode, "--json"];
+        let row = space.run(&args).exits(0).json()["rows"][0].clone();
+        (row["seconds"].as_f64().expect("seconds") / 3600.0, row["cost_usd"].as_f64().expect("a cost"))
+    };
+    let (now, flex, batch) = (mode("now"), mode("flex"), mode("batch"));
+    assert!(
+        (flex.1 * 2.0 - now.1).abs() < 0.01 && (batch.1 - flex.1).abs() < 0.01,
+        "{now:?} {flex:?} {batch:?}"
+    );
+    assert!((15.0..=25.1).contains(&batch.0) && now.0 < 1.0, "{batch:?}");
     // Answers as long as those there are cost less time, and all models at once are the sum of theirs.
     let plain = ["-C", BUSINESS, "--profile", "local-large", "simulate", "--speed", "local=400/30", "--json"];
     let plain = space.run(&plain).exits(0).json();
