@@ -1,8 +1,8 @@
 //! Calls that are made in batches: pooled, submitted together, and waited for.
 //!
-//! Each call has a thread that waits in [`call`]. Whoever waits and finds something due does it for all (`drive`): there is
+//! Each call has a thread that waits in `call`. Whoever waits and finds something due does it for all (`drive`): there is
 //! no thread of its own. What is submitted is on disk before the first byte is sent, and a call that an earlier build
-//! submitted is found again by its task and by what it asks ([`Pool::join`]): so nothing is submitted twice. Models of the
+//! submitted is found again by its task and by what it asks (`Pool::join`): so nothing is submitted twice. Models of the
 //! same server, name and key share their batches.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
