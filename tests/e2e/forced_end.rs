@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crash::wait_until_gone;
+#[cfg(target_os = "linux")]
 use crate::support::terminal::Terminal;
 use crate::support::{FakeLlm, Out, Running, Space, until};
 
