@@ -203,3 +203,27 @@ fn batches_sequences_and_lists_that_models_write_are_held_to_it() {
     assert_eq!(space.read("plan.txt"), "mine\n");
     assert_eq!((server.count("list"), server.count("each")), (1, 1));
 }
+
+/// A power cut may take both sidecars and leave the output: what was asked for it says whose it is.
+#[test]
+fn an_output_without_sidecars_is_its_items_if_that_was_asked() {
+    let server = FakeLlm::new();
+    let space = Space::with(
+        &server,
+        "[task.each]\nforeach = { file = \"l.json\", key = \"n\" }\noutputs = [\"each/{{ key }}.txt\"]\nprompt = \"TASK=each[{{ key }}]\\n{{ key }}\"\n\
+         [task.all]\ninputs = { parts = \"each/*.txt\" }\noutputs = [\"all.txt\"]\ncommand = \"cat $in > $out\"\n",
+    );
+    space.write("l.json", json!([{"n": "a"}, {"n": "b"}]).to_string());
+    space.build();
+    let all = space.read("all.txt");
+    for sidecar in ["DONE", "status"] {
+        space.remove(&format!("each/b.txt.{sidecar}"));
+    }
+    space.build();
+    assert_eq!((space.read("all.txt"), server.count("each[a]")), (all, 1));
+    // Where nothing was asked it is somebody's own.
+    space.write("l.json", json!([{"n": "a"}, {"n": "b"}, {"n": "c"}]).to_string());
+    space.write("each/c.txt", "mine");
+    space.run(&["build"]).exits(1).says(&["each/c.txt"]);
+    assert_eq!(space.read("each/c.txt"), "mine");
+}

@@ -92,7 +92,8 @@ impl StaleCheck<'_> {
         if recorded || !stale || task.item.is_none() || self.makes_elsewhere(task) {
             return None;
         }
-        task.outputs.iter().find_map(|output| self.stands_in(output))
+        let found = task.outputs.iter().find_map(|output| self.stands_in(output))?;
+        (!self.was_asked(task)).then_some(found)
     }
 
     /// [`StaleCheck::in_the_way`] of an item that has no record, whatever would become of it.
@@ -118,7 +119,13 @@ impl StaleCheck<'_> {
         task.outputs.first().is_some_and(|first| {
             let status = self.store.sidecar_path(first, Sidecar::Status);
             self.store.read_done(first) != Marker::Missing || matches!(fs::kind(&status), Ok(Some(_)))
-        })
+        }) || self.was_asked(task)
+    }
+
+    /// Whether answers of a task are kept: a power cut may have taken its sidecars and left its outputs, which are its own
+    /// then.
+    fn was_asked(&self, task: &Task) -> bool {
+        self.store.calls().list(&task.name).is_ok_and(|calls| !calls.is_empty())
     }
 
     fn stands_in(&self, output: &str) -> Option<Failure> {
