@@ -242,6 +242,9 @@ fn events() -> Vec<Kind> {
         Kind::Note { task: Some(task), message: message.clone(), warning: false },
         Kind::ModelParked { model: "m".to_owned(), until_utc: "t".to_owned(), message: message.clone() },
         Kind::ModelResumed { model: "m".to_owned() },
+        Kind::BatchSubmitted { model: "m".to_owned(), batch: "b".to_owned(), calls: 1 },
+        Kind::BatchEnded { model: "m".to_owned(), batch: "b".to_owned(), calls: 1, answered: 1 },
+        Kind::BatchStuck { model: "m".to_owned(), batch: "b".to_owned(), message: message.clone() },
         Kind::PipelinePaused { message: message.clone() },
         Kind::PipelineCompleted { summary: summary.clone() },
         Kind::PipelineFailed { summary: summary.clone() },
@@ -265,6 +268,9 @@ fn events() -> Vec<Kind> {
             | Kind::Note { .. }
             | Kind::ModelParked { .. }
             | Kind::ModelResumed { .. }
+            | Kind::BatchSubmitted { .. }
+            | Kind::BatchEnded { .. }
+            | Kind::BatchStuck { .. }
             | Kind::PipelinePaused { .. }
             | Kind::PipelineCompleted { .. }
             | Kind::PipelineFailed { .. }

@@ -95,14 +95,16 @@ fn expected(opened: &Opened, spec: &Spec) -> Row {
         input += sizes.map(|signature| signature.size / 4).sum::<u64>();
     }
     let output = u64::from(complexity.unwrap_or(10)) * TOKENS_A_POINT;
-    let price = models.first().and_then(|&at| project.endpoints[at].model.price).unwrap_or_default();
+    let asked = models.first().map(|&at| &project.endpoints[at].model);
+    let price = asked.and_then(|model| model.price).unwrap_or_default();
+    let share = asked.map_or(1.0, |model| model.expected_share());
     Row {
         task: spec.name.clone(),
         complexity,
         tier: tier.map(|(name, _)| name.clone()),
         models: models.iter().map(|&at| project.endpoints[at].name.clone()).collect(),
         expected_tokens: input + output,
-        expected_cost_usd: price.uncached(input, output),
+        expected_cost_usd: price.uncached(input, output) * share,
         calls: 0,
         used_tokens: None,
         used_cost_usd: None,

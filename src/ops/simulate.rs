@@ -173,11 +173,13 @@ fn as_fast(
 ) {
     let model = spec.prompts().next().and_then(|prompt| prompt.models.first().copied());
     let Some(model) = model else { return };
+    let asked = &project.endpoints[model].model;
+    let share = asked.expected_share();
     let usage = &mut expected.usage;
     if let Some(factor) = options.answers {
         usage.output_tokens = (usage.output_tokens as f64 * factor).round() as u64;
-        if let Some(price) = project.endpoints[model].model.price {
-            usage.cost_usd = planexe_llm::cost(usage, &price);
+        if let Some(price) = asked.price {
+            usage.cost_usd = planexe_llm::cost(usage, &price) * share;
         }
     }
     if let Some(speed) = speeds.get(&model) {
@@ -185,10 +187,11 @@ fn as_fast(
             usage.input_tokens as f64 / speed.read + usage.output_tokens as f64 / speed.written;
     }
     match options.price {
-        None | Some(Price::Now) => {}
-        Some(Price::Flex) => usage.cost_usd *= HALF,
+        None => {}
+        Some(Price::Now) => usage.cost_usd /= share,
+        Some(Price::Flex) => usage.cost_usd *= HALF / share,
         Some(Price::Batch(takes)) => {
-            usage.cost_usd *= HALF;
+            usage.cost_usd *= HALF / share;
             expected.seconds = takes.as_secs_f64();
         }
     }

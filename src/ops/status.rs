@@ -10,7 +10,6 @@ use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_query::resume;
 use planexe_query::task_state::{self as standing, Standing};
-use planexe_store::batches::BatchState;
 use planexe_store::index::Index;
 use planexe_store::parked::ParkedModel;
 use planexe_store::{Owner, RunLock};
@@ -137,7 +136,11 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::from_tasks(&tasks),
         parked: store.read_parked().iter().map(parked_view).collect(),
-        batches: store.batches_under_way().into_iter().map(batch_view).collect(),
+        batches: store
+            .batches_under_way()
+            .into_iter()
+            .map(|(model, state)| BatchView::new(model, state))
+            .collect(),
         error: (seen.phase == RunPhase::Failed).then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),
         tasks,
@@ -150,17 +153,6 @@ fn parked_view(model: &ParkedModel) -> ParkedView {
         until_utc: model.until_utc.clone(),
         left_s: model.left().unwrap_or_default().as_secs_f64().round(),
         message: model.message.clone(),
-    }
-}
-
-fn batch_view((model, state): (String, BatchState)) -> BatchView {
-    BatchView {
-        model,
-        batch: state.batch,
-        submitted_utc: state.submitted_utc,
-        until_utc: Some(state.until_utc).filter(|at| !at.is_empty()),
-        done: state.done,
-        total: state.total,
     }
 }
 

@@ -288,6 +288,10 @@ fn a_fan_out_is_one_batch_at_half_the_price() {
         let before = vendor.state().requests;
         space.build();
         assert_eq!(vendor.state().requests, before);
+        space.run(&["clean", "t0", "-y"]).exits(0);
+        let expected = space.run(&["build", "-n", "--json"]).exits(0).json()["cost_usd"].clone();
+        let paid = lines.iter().find(|line| line["task"] == "t0").expect("its line")["cost_usd"].clone();
+        assert_eq!(expected, paid, "a forecast counts half the price");
     }
 }
 
@@ -305,6 +309,14 @@ fn a_build_ends_while_it_waits_and_a_later_one_collects() {
         let batch = &status["batches"][0];
         assert_eq!((&batch["model"], &batch["done"]), (&json!("m"), &json!(0)), "{status}");
         space.run(&["status"]).exits(0).says(&["waiting for a batch"]);
+        let explained = space.run(&["explain", "t0", "--json"]).exits(0).json();
+        assert_eq!(explained["batch"], *batch, "{explained}");
+        space.run(&["explain", "t0"]).exits(0).says(&["wait for its batch", "0 of 3 done"]);
+        let told = |event: &str| {
+            let lines = space.lines("events.jsonl");
+            lines.into_iter().filter(|line| line["event"] == event).collect::<Vec<_>>()
+        };
+        assert!(told("batch.ended").is_empty());
         let waits = space.spawn(&["resume", "--at-reset"]);
         let before = vendor.state().requests;
         until("it looks again", || (vendor.state().requests > before + 1).then_some(()));
@@ -312,6 +324,12 @@ fn a_build_ends_while_it_waits_and_a_later_one_collects() {
         waits.wait().exits(0);
         vendor.assert_once(&space, 3, dialect.api());
         assert!(space.report()["batches"].is_null());
+        // Each once, by the build that submitted it and by the one that collected.
+        let (submitted, ended) = (told("batch.submitted"), told("batch.ended"));
+        assert_eq!((submitted.len(), ended.len()), (1, 1), "{submitted:?} {ended:?}");
+        assert_eq!((&submitted[0]["model"], &submitted[0]["calls"]), (&json!("m"), &json!(3)));
+        assert_eq!((&ended[0]["calls"], &ended[0]["answered"]), (&json!(3), &json!(3)));
+        assert_eq!(submitted[0]["batch"], ended[0]["batch"]);
     }
 }
 
@@ -397,6 +415,10 @@ fn a_batch_that_is_gone_waits_for_a_person() {
         vendor.state().gone.insert(0);
         space.run(&["build", "--at-reset"]).exits(3).says(&["waits for a person", "planexe clean", "know"]);
         assert_eq!(vendor.submitted().values().sum::<usize>(), 3, "{dialect:?}");
+        let events = space.lines("events.jsonl");
+        let stuck: Vec<_> = events.iter().filter(|line| line["event"] == "batch.stuck").collect();
+        assert_eq!(stuck.len(), 1, "{stuck:?}");
+        assert!(stuck[0]["message"].as_str().is_some_and(|it| it.contains("planexe clean")), "{stuck:?}");
         // A person says that one of them is asked anew.
         vendor.state().quick = true;
         space.run(&["clean", "t0", "-y"]).exits(0);

@@ -7,7 +7,7 @@ use crate::message::Message;
 use crate::record::Failure;
 
 /// Names of the events that webhooks can be told.
-pub const TOLD: [&str; 11] = [
+pub const TOLD: [&str; 14] = [
     "task.started",
     "task.completed",
     "task.failed",
@@ -15,6 +15,9 @@ pub const TOLD: [&str; 11] = [
     "task.rescued",
     "model.parked",
     "model.resumed",
+    "batch.submitted",
+    "batch.ended",
+    "batch.stuck",
     "pipeline.paused",
     "pipeline.completed",
     "pipeline.failed",
@@ -200,6 +203,38 @@ pub enum Kind {
     ModelResumed {
         /// Its name in the pipeline.
         model: String,
+    },
+    /// Calls were submitted together: their answers may take hours.
+    #[serde(rename = "batch.submitted")]
+    BatchSubmitted {
+        /// The model's name in the pipeline.
+        model: String,
+        /// The vendor's id.
+        batch: String,
+        /// How many calls it has.
+        calls: u64,
+    },
+    /// The answers of a batch are here.
+    #[serde(rename = "batch.ended")]
+    BatchEnded {
+        /// The model's name in the pipeline.
+        model: String,
+        /// The vendor's id.
+        batch: String,
+        /// How many calls it has.
+        calls: u64,
+        /// How many of them its server answered; the others are asked one by one.
+        answered: u64,
+    },
+    /// A batch cannot go on by itself: a person must see to it.
+    #[serde(rename = "batch.stuck")]
+    BatchStuck {
+        /// The model's name in the pipeline.
+        model: String,
+        /// The vendor's id; empty while it is not known whether it was submitted.
+        batch: String,
+        /// Why, and what to do.
+        message: String,
     },
     /// The build holds: nothing starts until it is resumed.
     #[serde(rename = "pipeline.paused")]

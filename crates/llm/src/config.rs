@@ -147,6 +147,12 @@ impl Model {
     pub fn is_batched(&self) -> bool {
         self.price_mode == Some(PriceMode::Batch)
     }
+
+    /// The share of `price` that a call is expected to cost: half of it in a batch. What is flex may be served at the
+    /// whole price.
+    pub fn expected_share(&self) -> f64 {
+        if self.is_batched() { crate::batches::SHARE } else { 1.0 }
+    }
 }
 
 /// How a server's cache of prompts is used.

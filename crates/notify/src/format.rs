@@ -66,6 +66,9 @@ fn headline(payload: &Payload) -> String {
         "pipeline.stopped" => "stopped",
         "model.parked" => "usage limit reached",
         "model.resumed" => "usage limit over",
+        "batch.submitted" => "batch submitted",
+        "batch.ended" => "batch ended",
+        "batch.stuck" => "batch waits for a person",
         "pipeline.paused" => "paused",
         other => other,
     };

@@ -135,6 +135,23 @@ impl Teller {
                 told.event = "model.resumed".to_owned();
                 told.model = Some(self.line(model, NAME));
             }
+            Kind::BatchSubmitted { model, batch, calls } => {
+                told.event = "batch.submitted".to_owned();
+                told.model = Some(self.line(model, NAME));
+                let batch = self.line(batch, NAME);
+                told.message = Some(format!("{} in batch {batch}", count(*calls, "call")));
+            }
+            Kind::BatchEnded { model, batch, calls, answered } => {
+                told.event = "batch.ended".to_owned();
+                told.model = Some(self.line(model, NAME));
+                let (batch, calls) = (self.line(batch, NAME), count(*calls, "call"));
+                told.message = Some(format!("{answered} of {calls} of batch {batch} are answered"));
+            }
+            Kind::BatchStuck { model, message, .. } => {
+                told.event = "batch.stuck".to_owned();
+                told.model = Some(self.line(model, NAME));
+                told.error_summary = Some(self.line(message, SUMMARY));
+            }
             Kind::PipelinePaused { message } => {
                 told.event = "pipeline.paused".to_owned();
                 told.message = Some(self.line(message, SUMMARY));

@@ -17,7 +17,7 @@ use planexe_pipeline::eval_score::Evaluation;
 use planexe_pipeline::project::{Evaluator, Line, Project, Recipe, Spec};
 use planexe_store::{KeptRequest, Store};
 use planexe_ui::views::{
-    self as report, ExplainView, InputChange, InstanceView, Server, TaskView, Verdict, reason_of,
+    self as report, BatchView, ExplainView, InputChange, InstanceView, Server, TaskView, Verdict, reason_of,
 };
 
 /// Where the facts are.
@@ -71,6 +71,7 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         warning: view.quality.warning.clone(),
         drift: done.map_or(Vec::new(), |done| standing::drift(project, spec, done)),
         asks: asks(project, spec, judgement),
+        batch: None,
         next: Vec::new(),
         readers: readers(survey, id),
         roots: match verdict {
@@ -90,6 +91,13 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
     {
         let imported = imported(store, &judgement.marker, task);
         explained.next = next(project, task, spec, judgement, imported.as_ref());
+        if let Recipe::Prompt(_) = spec.recipe
+            && let Some((model, state, answered)) = store.batch_of(&task.name)
+        {
+            let batch = BatchView::new(model, state);
+            explained.next.insert(0, batch.collects(answered));
+            explained.batch = Some(batch);
+        }
     }
     explained
 }

@@ -105,8 +105,9 @@ impl Past {
             let models = spec.prompts().next().map_or(&[][..], |prompt| &prompt.models);
             let name = |at: usize| logged_as(&project.endpoints[at]);
             // By the price of the model that will be asked; what was paid may have been another's.
-            let cost_usd = match models.first().and_then(|&first| project.endpoints[first].model.price) {
-                Some(price) => cost(&used, &price),
+            let first = models.first().map(|&first| &project.endpoints[first].model);
+            let cost_usd = match first.and_then(|model| Some((model, model.price?))) {
+                Some((model, price)) => cost(&used, &price) * model.expected_share(),
                 None => {
                     let asked = call.and_then(|call| call.endpoint).map(name);
                     let again = models.iter().any(|&at| Some(name(at)) == asked);

@@ -90,6 +90,9 @@ impl Gathered {
             | Kind::TaskStalled { .. }
             | Kind::ModelParked { .. }
             | Kind::ModelResumed { .. }
+            | Kind::BatchSubmitted { .. }
+            | Kind::BatchEnded { .. }
+            | Kind::BatchStuck { .. }
             | Kind::Note { .. } => {}
         }
     }

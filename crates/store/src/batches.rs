@@ -181,6 +181,21 @@ impl Store {
         Ok(count)
     }
 
+    /// The batch a call of a task is in: its model, how far it is, and whether its answers are here. For people: damaged
+    /// files are passed over.
+    pub fn batch_of(&self, task: &str) -> Option<(String, BatchState, bool)> {
+        let read = |key: String| {
+            let record = self.read_batch(&key).ok()??;
+            let state = self.read_batch_state(&key).ok()??;
+            let taken = self.read_batch_taken(&key).ok()?;
+            let is_left = |call: &BatchedCall| call.record.task == task && !taken.contains(&call.id);
+            let answered = matches!(fs::kind(&self.batch_file(&key, ".answers")), Ok(Some(_)));
+            record.calls.iter().any(is_left).then_some((record.model, state, answered))
+        };
+        let found = self.batch_keys().ok()?.into_iter().filter_map(read);
+        found.max_by(|(_, one, _), (_, other, _)| one.submitted_utc.cmp(&other.submitted_utc))
+    }
+
     /// Gives up the calls of a task that are in batches: a person wants them asked anew. Batches that cannot be read are
     /// left alone. How many calls it were.
     pub fn give_up_batched(&self, task: &str) -> Result<usize, FsError> {

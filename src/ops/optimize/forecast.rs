@@ -28,11 +28,12 @@ impl Bench<'_> {
             let output = past.map_or(500, |(tokens, _)| tokens);
             let endpoint = self.opened.project.endpoints.iter().find(|one| one.name == model);
             let price = endpoint.and_then(|endpoint| endpoint.model.price).unwrap_or_default();
+            let share = endpoint.map_or(1.0, |endpoint| endpoint.model.expected_share());
             let calls = 1 + u64::from(eval);
             amount.trials += 1;
             amount.calls += calls;
             amount.tokens += (input + output) * calls;
-            amount.cost_usd += price.uncached(input, output) * calls as f64;
+            amount.cost_usd += price.uncached(input, output) * share * calls as f64;
             let at_once = endpoint.map_or(1, |it| planexe_llm::limits_of(&it.model).max_concurrent);
             amount.seconds += past.map_or(0.0, |(_, seconds)| seconds) / f64::from(at_once.max(1));
         };

@@ -54,6 +54,18 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         Kind::ModelResumed { model } => {
             format!("{} {} answers again", style.paint(style::BLUE, "= usage limit over:"), clean(model))
         }
+        Kind::BatchSubmitted { model, calls, .. } => {
+            let calls = style::count(*calls, "call");
+            format!("{} {calls} of {}", style.paint(style::BLUE, "= batch submitted:"), clean(model))
+        }
+        Kind::BatchEnded { model, calls, answered, .. } => {
+            let label = style.paint(style::BLUE, "= batch ended:");
+            let calls = style::count(*calls, "call");
+            format!("{label} {answered} of {calls} of {} answered", clean(model))
+        }
+        Kind::BatchStuck { message, .. } => {
+            format!("{} {}", style.paint(style::YELLOW, "warning:"), clean(message))
+        }
         Kind::PipelinePaused { message } => {
             format!("{} {}", style.paint(style::BLUE, "= paused:"), clean(message))
         }

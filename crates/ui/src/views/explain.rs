@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use crate::views::status::some_names;
 use crate::views::{
-    Asks, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, imported_from, reason_of, time,
+    Asks, BatchView, Reason, Server, Verdict, accepted_by, coloured_diff, hint_of, imported_from, reason_of,
+    time,
 };
 use planexe_base::failure_class::FailureClass;
 use planexe_base::record::{Failure, Imported, Isolated, State};
@@ -67,6 +68,9 @@ pub struct ExplainView {
     /// Of a prompt: which models it asks, and what says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asks: Option<Asks>,
+    /// The batch that its call is in, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchView>,
     /// What the next build would do, one line each: "ask qwen3.5 (about 3.1k tokens)", "use the kept answer".
     pub next: Vec<String>,
     /// Tasks that read its outputs.

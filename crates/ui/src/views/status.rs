@@ -9,6 +9,7 @@ use planexe_base::failure_class::FailureClass;
 use planexe_base::message::Message;
 use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Style, clean, pad, pad_left};
+use planexe_store::batches::BatchState;
 
 /// Where a run stands; its JSON is a format that others rely on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -86,6 +87,40 @@ pub struct BatchView {
     pub done: u64,
     /// All of them; 0 if that is not known yet.
     pub total: u64,
+}
+
+impl BatchView {
+    /// Of a model, by how far its record says it is.
+    pub fn new(model: String, state: BatchState) -> BatchView {
+        BatchView {
+            model,
+            batch: state.batch,
+            submitted_utc: state.submitted_utc,
+            until_utc: Some(state.until_utc).filter(|at| !at.is_empty()),
+            done: state.done,
+            total: state.total,
+        }
+    }
+
+    /// How far it is, in words.
+    pub fn text(&self) -> String {
+        let model = clean(&self.model);
+        let until = self.until_utc.as_deref().map(|at| format!(" until {}", time(at))).unwrap_or_default();
+        match self.batch.is_empty() {
+            true => format!("{model}: not known whether it was submitted; the next build finds out"),
+            false => format!("{model}: waiting for a batch{until}, {} of {} done", self.done, self.total),
+        }
+    }
+
+    /// What the next build does about a call of it, if that still asks the same.
+    pub fn collects(&self, answered: bool) -> String {
+        match answered {
+            true => {
+                format!("use the answer that came in a batch of {}, if it still asks the same", self.model)
+            }
+            false => format!("wait for its batch, if it still asks the same. {}", self.text()),
+        }
+    }
 }
 
 /// A run.
@@ -218,18 +253,7 @@ impl StatusView {
             fields.push(("Parked", format!("{model} until {until} (in {left}): {}", clean(&parked.message))));
         }
         for batch in &self.batches {
-            let model = clean(&batch.model);
-            let until =
-                batch.until_utc.as_deref().map(|at| format!(" until {}", time(at))).unwrap_or_default();
-            fields.push((
-                "Batch",
-                match batch.batch.is_empty() {
-                    true => format!("{model}: not known whether it was submitted; the next build finds out"),
-                    false => {
-                        format!("{model}: waiting for a batch{until}, {} of {} done", batch.done, batch.total)
-                    }
-                },
-            ));
+            fields.push(("Batch", batch.text()));
         }
         let mut text = String::new();
         for (name, value) in fields {

@@ -327,6 +327,7 @@ fn explained() -> ExplainView {
         imported: None,
         isolation: None,
         failure: None,
+        batch: None,
         drift: vec![Drift { what: "model".into(), made_with: "gpt-4.1".into(), now: "qwen3.5".into() }],
         next: vec!["ask qwen3.5, about 3.1k tokens".into()],
         readers: vec!["summary".into(), "report".into()],

@@ -34,6 +34,8 @@ impl Pool {
             let text: Arc<str> =
                 known.as_ref().map_or_else(|| "joining a batch".into(), |it| text_of(it).into());
             let answers = ctx.store.read_batch_answers(&key)?;
+            // A build that was killed while it submitted told nobody.
+            let told = known.as_ref().is_some_and(|known| !known.batch.is_empty());
             batches.push(Batch {
                 machine: Machine::known(known, answers.is_some(), record.calls.len() as u64, &now),
                 taken: ctx.store.read_batch_taken(&key)?,
@@ -43,6 +45,7 @@ impl Pool {
                 lines: Vec::new(),
                 cost: 0.0,
                 stuck: None,
+                told,
                 text,
             });
         }

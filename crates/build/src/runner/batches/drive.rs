@@ -12,6 +12,7 @@ use crate::runner::BuildContext;
 use crate::runner::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::clock;
+use planexe_base::event::Kind;
 use planexe_base::fs::{Durability, FsError};
 use planexe_base::record::SCHEMA;
 use planexe_llm::batches::{Answers, Batches as Vendor, MOST_BYTES, MOST_CALLS, Served, Standing, Wanted};
@@ -128,6 +129,7 @@ impl Driver<'_> {
             asked,
             lines,
             cost,
+            told: false,
             stuck: None,
             text: text.into(),
         });
@@ -160,11 +162,18 @@ impl Driver<'_> {
             Step::Note => {
                 let state = disk.unwrap_or_default();
                 ctx.store.write_batch_state(key, &state, Durability::Synced)?;
-                pool.with(key, |batch| {
+                let news = pool.with(key, |batch| {
                     batch.machine.noted();
                     batch.stuck = None;
                     batch.text = text_of(&state).into();
+                    let is_news = !batch.told && !state.batch.is_empty();
+                    batch.told |= is_news;
+                    is_news.then_some(batch.record.calls.len() as u64)
                 });
+                if let Some(calls) = news.flatten() {
+                    let model = self.model();
+                    (ctx.events)(Kind::BatchSubmitted { model, batch: state.batch, calls });
+                }
             }
             Step::Prepare | Step::Send => {
                 let lines = pool.with(key, |batch| std::mem::take(&mut batch.lines)).unwrap_or_default();
@@ -204,6 +213,10 @@ impl Driver<'_> {
                 let answers = pool.with(key, |batch| batch.answers.clone()).flatten().unwrap_or_default();
                 ctx.store.write_batch_answers(key, &answers)?;
                 pool.with(key, |batch| batch.machine.kept());
+                let of_server = |served: &&Served| matches!(served, Served::Answer(..));
+                let (calls, answered) =
+                    (answers.len() as u64, answers.values().filter(of_server).count() as u64);
+                (ctx.events)(Kind::BatchEnded { model: self.model(), batch: id, calls, answered });
             }
         }
         Ok(true)
@@ -280,9 +293,14 @@ impl Driver<'_> {
         }
     }
 
+    /// The model's name in the pipeline.
+    fn model(&self) -> String {
+        self.ctx.project.endpoints[self.endpoint].name.clone()
+    }
+
     /// It cannot go on by itself: said once, and left for a person.
     fn stuck(&self, key: &str, why: String) {
-        let model = &self.ctx.project.endpoints[self.endpoint].name;
+        let model = self.model();
         let said = self.pool.with(key, |batch| {
             let id = batch.machine.disk.as_ref().map(|disk| disk.batch.clone()).unwrap_or_default();
             let name = if id.is_empty() { String::new() } else { format!(" {id}") };
@@ -295,10 +313,10 @@ impl Driver<'_> {
             let is_news = batch.stuck.as_ref() != Some(&text);
             batch.stuck = Some(text.clone());
             batch.text = format!("its batch{name} waits for a person: {why}").into();
-            is_news.then_some(text)
+            is_news.then_some((id, text))
         });
-        if let Some(text) = said.flatten() {
-            self.ctx.note(None, true, text);
+        if let Some((batch, message)) = said.flatten() {
+            (self.ctx.events)(Kind::BatchStuck { model, batch, message });
         }
     }
 

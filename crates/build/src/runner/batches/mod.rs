@@ -88,6 +88,8 @@ struct Batch {
     /// What is to be submitted; none of a batch that an earlier build made.
     lines: Vec<(String, Value)>,
     cost: f64,
+    /// Its submission was told.
+    told: bool,
     /// Why a person must see to it.
     stuck: Option<String>,
     /// In words, for those who wait.
