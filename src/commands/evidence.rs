@@ -164,7 +164,17 @@ fn list(session: &Session, run: &Path, sources: Vec<Finding>) -> Result<(), Erro
         return Ok(());
     }
     let rows: Vec<Vec<String>> = sources.iter().map(|source| row(source, &session.out)).collect();
-    Ok(session.print(&table(&rows, &session.out))?)
+    let mut text = String::new();
+    for (line, source) in table(&rows, &session.out).lines().zip(&sources) {
+        text += &format!("{line}\n{}\n", session.out.wrap(&about(source), 2));
+    }
+    Ok(session.print(&text)?)
+}
+
+/// What is found of it, and where it is from.
+fn about(source: &Finding) -> String {
+    let parts = [clean(&source.why), clean(&source.address)];
+    format!("  {}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; "))
 }
 
 fn row(source: &Finding, style: &Style) -> Vec<String> {
@@ -174,12 +184,5 @@ fn row(source: &Finding, style: &Style) -> Vec<String> {
         _ => RED,
     };
     let standing = style.paint(colour, &source.standing.name().replace('_', " "));
-    vec![
-        standing,
-        clean(&source.id),
-        clean(&source.name),
-        clean(&source.why),
-        source.day.clone(),
-        clean(&source.address),
-    ]
+    vec![standing, clean(&source.id), clean(&source.name), source.day.clone()]
 }

@@ -50,6 +50,7 @@ pub fn room(session: &Session, opened: &Opened, seen: &Seen, id: TaskId) -> Resu
     let mut show = show::view(session, opened, seen, id);
     let calls = opened.store.calls().list(&seen.survey.graph[id].name)?;
     show::choose(&mut show, &calls, None)?;
+    show::add_parts(&mut show, opened, seen, id);
     Ok(Room { explain: explain(&sources, id, session.server()), show })
 }
 

@@ -7,6 +7,7 @@ use planexe_base::fs;
 use planexe_base::record::{Marker, State};
 use planexe_engine::graph::TaskId;
 use planexe_pipeline::open::Opened;
+use planexe_query::prompt_parts::{Given, prompt_parts};
 use planexe_store::task_dir_name;
 use planexe_ui::views::{ShowView, call_views};
 
@@ -40,11 +41,34 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen, id: TaskId) -> Show
         shown: None,
         system: sent.map(|prepared| prepared.system.to_string()).filter(|text| !text.is_empty()),
         prompt: sent.map(|prepared| prepared.prompt.to_string()),
+        parts: Vec::new(),
         answer: None,
         log,
         outputs: standing.map(|view| view.result.outputs.clone()).unwrap_or_default(),
         isolation: standing.and_then(|view| view.isolation.clone()),
     }
+}
+
+/// Which lines of the prompt came from which input. What an evaluator is asked has inputs of its own, and is left out.
+pub fn add_parts(view: &mut ShowView, opened: &Opened, seen: &Seen, id: TaskId) {
+    let task = &seen.survey.graph[id];
+    let prepared = seen.survey.judgements.get(&id).and_then(|judgement| judgement.prepared.as_ref());
+    let own = opened.project.spec(task).recipe.prompt();
+    let shown = view.shown.and_then(|number| view.calls.get(number - 1));
+    if shown.is_some_and(|call| call.evaluation) {
+        return;
+    }
+    let (Some(text), Some(own), Some(prepared)) = (&view.prompt, own, prepared) else { return };
+    let mut given: Vec<Given> = prepared
+        .inputs
+        .texts(&opened.project)
+        .map(|(name, text, json)| Given { name: name.to_owned(), text, json })
+        .collect();
+    if let Some(item) = &task.item {
+        let text = serde_json::to_string(&item.value).unwrap_or_default();
+        given.push(Given { name: "item".into(), text, json: true });
+    }
+    view.parts = prompt_parts(text, &own.prompt.source.text, &given);
 }
 
 /// Puts the texts of a call in: the one that was asked for, the one in use, or the last.

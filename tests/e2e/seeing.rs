@@ -215,6 +215,35 @@ fn the_report_is_one_file_that_tells_all_and_holds_no_key() {
 }
 
 #[test]
+fn the_prompt_says_which_lines_came_from_which_input() {
+    let server = FakeLlm::scripted(|request| match request.task.as_str() {
+        "notes" => Answer::from(format!("First of the notes.\n{HOSTILE} of the notes.")),
+        _ => Answer::from("A summary.".to_owned()),
+    });
+    let space = Space::with(
+        &server,
+        "[task.notes]\noutputs = [\"notes.md\"]\nprompt = \"Write. TASK=notes\"\n\
+         [task.summary]\ninputs = { plan = \"plan.txt\", notes = \"notes.md\" }\noutputs = [\"s.md\"]\n\
+         prompt = \"\"\"TASK=summary\nThe plan: {{ plan }}\n\nNotes:\n{{ notes }}\nBe short.\"\"\"\n",
+    );
+    space.write("plan.txt", "Bake bread for the village.");
+    let wanted = serde_json::json!([
+        { "input": "plan", "first_line": 2, "last_line": 2 },
+        { "input": "notes", "first_line": 5, "last_line": 6 },
+    ]);
+    space.build();
+    let shown = space.run(&["show", "summary", "--json"]).exits(0).json();
+    assert_eq!(shown["parts"], wanted, "{shown}");
+    space.run(&["show", "summary"]).exits(0).says(&["line 2 from plan, lines 5-6 from notes"]);
+    let page = space.run(&["report", "--html", "-"]).exits(0).stdout;
+    assert_harmless(&page);
+    assert!(page.contains("<span class=\"from\"><b>notes</b>First of the notes.\n&lt;/script&gt;"), "{page}");
+    // What would be sent is marked before anything was sent.
+    space.run(&["clean", "summary", "-y"]).exits(0);
+    assert_eq!(space.run(&["show", "summary", "--json"]).exits(0).json()["parts"], wanted);
+}
+
+#[test]
 fn a_report_is_no_larger_than_it_says_and_names_what_it_leaves_out() {
     let server = FakeLlm::scripted(|request| {
         let numbers = 0..if request.nth == 0 { 20_000 } else { 2_500 };

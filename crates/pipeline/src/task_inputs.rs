@@ -187,6 +187,18 @@ impl Inputs {
         Digest(hasher.finalize().to_hex().to_string())
     }
 
+    /// The name and the text of each file, and whether it is JSON. What is no text is left out.
+    pub fn texts(&self, project: &Project) -> impl Iterator<Item = (&str, String, bool)> {
+        let files = self.files.iter().filter(|input| !input.is_attached());
+        let each = files.flat_map(|input| input.paths.iter().map(|path| (input.name.as_str(), path)));
+        each.filter_map(|(name, path)| {
+            let text = self.text(project, path).ok()?;
+            let json = is_json(path);
+            let text = if json { json_of(&text).to_owned() } else { text.into_owned() };
+            Some((name, text, json))
+        })
+    }
+
     /// What the templates of a task see. Only what `used` names is parsed.
     pub fn context(
         &self,

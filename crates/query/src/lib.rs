@@ -6,6 +6,7 @@ pub mod explain;
 pub mod graph_view;
 pub mod history_view;
 pub mod model_choice;
+pub mod prompt_parts;
 pub mod replay_pack;
 pub mod resume;
 pub mod selection;

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::commands::Session;
 use crate::ops::explain::instance;
 use crate::ops::names::find_task;
-use crate::ops::show::{choose, view};
+use crate::ops::show::{add_parts, choose, view};
 use crate::ops::status::look;
 use planexe_base::exit::{self, Error};
 use planexe_base::style::clean_lines;
@@ -68,6 +68,7 @@ pub fn run(session: &Session, args: &ShowArgs) -> Result<u8, Error> {
     let mut view = view(session, &opened, &seen, id);
     let calls = opened.store.calls().list(&task.name)?;
     choose(&mut view, &calls, args.call)?;
+    add_parts(&mut view, &opened, &seen, id);
     for (wanted, body, name) in [
         (args.prompt, &view.prompt, "prompt"),
         (args.system, &view.system, "system prompt"),

@@ -246,6 +246,20 @@ function diffed(text) {
 const fold = (key, title, open, ...rest) => el('details', { 'data-key': key, open }, el('summary', {}, title), el('div', { class: 'room' }, ...rest));
 const block = (text) => el('pre', { tabindex: 0 }, text);
 
+/** A prompt, with what came from an input marked by the input's name. */
+function parted(text, parts) {
+  const lines = text.split('\n');
+  const pieces = [];
+  let at = 0;
+  for (const { input, first_line, last_line } of parts ?? []) {
+    if (first_line - 1 < at || first_line > lines.length) continue;
+    pieces.push(lines.slice(at, first_line - 1).map((line) => `${line}\n`).join(''));
+    pieces.push(el('span', { class: 'from' }, el('b', {}, input), lines.slice(first_line - 1, last_line).join('\n')));
+    at = last_line;
+  }
+  return el('pre', { tabindex: 0 }, pieces, lines.slice(at).join('\n'));
+}
+
 export function task(C, at) {
   const name = at.get('task');
   const root = el('div', {}, el('p', { class: 'sub' }, 'reading the task…'));
@@ -296,7 +310,7 @@ export function task(C, at) {
       el('section', { class: 'texts' },
         show.answer && fold('answer', 'Answer', true, block(show.answer)),
         changed && fold('changed', 'How the answer differs from the one before', false, diffed(changed)),
-        show.prompt && fold('prompt', `Prompt: ${sent}`, false, block(show.prompt)),
+        show.prompt && fold('prompt', `Prompt: ${sent}`, false, parted(show.prompt, show.parts)),
         show.system && fold('system', `System prompt: ${sent}`, false, block(show.system)),
         show.log && fold('log', 'Log', !show.calls.length, block(show.log))),
       show.outputs.length > 0 && section('Outputs', el('ul', {}, show.outputs.map((output) => el('li', {}, el('code', {}, output.path), ` ${output.bytes} bytes`)))),

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use super::{COMMON, TONES, escape, escape_lines, graph, timeline, tone, word};
 use crate::views::timeline::Timeline;
 use crate::views::{
-    ExplainView, FailuresView, GraphView, ShowView, StatusView, TaskView, UsageView, imported_from,
-    shell_word, time,
+    ExplainView, FailuresView, GraphView, PromptPart, ShowView, StatusView, TaskView, UsageView,
+    imported_from, shell_word, time,
 };
 use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
@@ -423,17 +423,17 @@ fn one(out: &mut String, at: usize, room: &Room, task: Option<&TaskView>, whole:
     }
     if whole {
         let what = if show.shown.is_some() { "was sent" } else { "would be sent now" };
-        for (head, text) in [
-            (format!("System prompt: what {what}"), &show.system),
-            (format!("Prompt: what {what}"), &show.prompt),
-            ("Answer".to_owned(), &show.answer),
-            ("Log".to_owned(), &show.log),
+        for (head, text, parts) in [
+            (format!("System prompt: what {what}"), &show.system, &[][..]),
+            (format!("Prompt: what {what}"), &show.prompt, &show.parts),
+            ("Answer".to_owned(), &show.answer, &[]),
+            ("Log".to_owned(), &show.log, &[]),
         ] {
             if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
                 let _ = writeln!(
                     out,
                     "<details><summary>{head}</summary><div class=\"room\">{}</div></details>",
-                    block(text)
+                    parted(text, parts)
                 );
             }
         }
@@ -520,6 +520,34 @@ fn attempts(out: &mut String, show: &ShowView) {
 /// A text as it is, cut where it is long.
 fn block(text: &str) -> String {
     format!("<pre tabindex=\"0\">{}</pre>\n", escape_lines(&clean_lines(&cut(text, LONGEST))))
+}
+
+/// A prompt, with what came from an input marked by the input's name.
+fn parted(text: &str, parts: &[PromptPart]) -> String {
+    let text = cut(text, LONGEST);
+    let lines: Vec<&str> = text.lines().collect();
+    let mut out = "<pre tabindex=\"0\">".to_owned();
+    let mut write = |lines: &[&str], input: Option<&str>| {
+        let text = escape_lines(&clean_lines(&lines.join("\n")));
+        let _ = match input {
+            _ if lines.is_empty() => Ok(()),
+            None => writeln!(out, "{text}"),
+            Some(input) => {
+                write!(out, "<span class=\"from\"><b>{}</b>{text}</span>", escape(&clean(input)))
+            }
+        };
+    };
+    let mut at = 0;
+    for part in parts {
+        let (from, to) = (part.first_line.saturating_sub(1).max(at), part.last_line.min(lines.len()));
+        if from < to {
+            write(&lines[at..from], None);
+            write(&lines[from..to], Some(&part.input));
+            at = to;
+        }
+    }
+    write(&lines[at.min(lines.len())..], None);
+    out + "</pre>\n"
 }
 
 fn coloured(diff: &str) -> String {

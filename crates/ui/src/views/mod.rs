@@ -38,7 +38,7 @@ pub use graph::{GraphEdge, GraphNode, GraphView};
 pub use plan::{LaneView, PlanTask, PlanView, ResumeView};
 pub use prefixes::Prefixes;
 pub use records::{CheckpointsView, FailuresView, ModelScore, UsageRow, UsageView};
-pub use show::{CallView, ShowView, call_views};
+pub use show::{CallView, PromptPart, ShowView, call_views};
 pub use simulate::{PredictedRow, SimulateView};
 pub use status::{BatchView, ErrorSummary, ParkedView, QualitySummary, RunView, StatusView, some_names};
 pub use steer::{SteerView, WaitView};

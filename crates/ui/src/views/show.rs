@@ -9,6 +9,9 @@ use planexe_base::style::{self, Style, clean};
 use planexe_store::KeptCall;
 use planexe_store::calls::AnswerState;
 
+/// Parts of a prompt that are named in a line.
+const PARTS: usize = 12;
+
 /// What a task was sent and what came back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ShowView {
@@ -34,6 +37,9 @@ pub struct ShowView {
     pub system: Option<String>,
     /// Prompt.
     pub prompt: Option<String>,
+    /// The lines of the prompt that came from its inputs as they are now, in order; all others are its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PromptPart>,
     /// The answer, or as much of it as came.
     pub answer: Option<String>,
     /// What the command said.
@@ -43,6 +49,17 @@ pub struct ShowView {
     /// Of an isolated task that was begun: its lane, branch and worktree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolated>,
+}
+
+/// Lines of a prompt that came from one input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromptPart {
+    /// What the input is called in the prompt's template; `item` for what a fan-out's item holds.
+    pub input: String,
+    /// From 1.
+    pub first_line: usize,
+    /// The last one is part of it.
+    pub last_line: usize,
 }
 
 /// One call in a line.
@@ -166,6 +183,9 @@ impl ShowView {
         ] {
             if let Some(body) = body.as_ref().filter(|body| !body.is_empty()) {
                 text += &format!("\n{}\n", style.bold(&format!("--- {name}")));
+                if !self.parts.is_empty() && name.starts_with("prompt") {
+                    text += &format!("{}\n", style.dim(&style.wrap(&self.parts_text(), 0)));
+                }
                 text += style::clean_lines(body).trim_end_matches('\n');
                 text.push('\n');
             }
@@ -174,6 +194,22 @@ impl ShowView {
             text += "\nNothing is kept of it but its outputs.\n";
         }
         text
+    }
+
+    /// "lines 3-40 from plan, line 42 from wbs"
+    fn parts_text(&self) -> String {
+        let mut texts: Vec<String> = Vec::new();
+        for PromptPart { input, first_line, last_line } in self.parts.iter().take(PARTS) {
+            let lines = match first_line == last_line {
+                true => format!("line {first_line}"),
+                false => format!("lines {first_line}-{last_line}"),
+            };
+            texts.push(format!("{lines} from {}", clean(input)));
+        }
+        match self.parts.len().saturating_sub(PARTS) {
+            0 => texts.join(", "),
+            more => format!("{}, and {more} more", texts.join(", ")),
+        }
     }
 
     fn rows(&self, style: &Style) -> Vec<Vec<String>> {
@@ -265,6 +301,7 @@ mod tests {
             shown: Some(2),
             system: None,
             prompt: Some("Say \x1b[31mit".into()),
+            parts: vec![PromptPart { input: "p\x1b[31mlan".into(), first_line: 1, last_line: 1 }],
             answer: Some("good\n".into()),
             log: None,
             outputs: Vec::new(),
@@ -280,6 +317,7 @@ call  UTC                  model  in  out  time  verdict
 2     2026-03-01 22:15:04  qwen   0   0    2.0s  in use
 
 --- prompt of call 2
+line 1 from plan
 Say it
 
 --- answer of call 2
