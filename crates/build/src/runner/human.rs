@@ -3,8 +3,9 @@
 
 use minijinja::Value;
 
-use super::{BuildContext, Job, Made, Outcome, complete, context};
+use super::{BuildContext, Job, Made, Outcome, complete, context, failure};
 use crate::check_staleness::render_failure;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
 use planexe_base::record::By;
 use planexe_pipeline::check;
@@ -22,8 +23,11 @@ pub fn run(ctx: &BuildContext, job: &Job, human: &HumanSpec) -> Outcome {
     let Some(who) = &job.passed else { return Outcome::Waiting(asked) };
     let mut outputs = Vec::new();
     for path in &job.task.outputs {
-        let written =
-            fs::read_optional(&ctx.store.path(path)).ok().flatten().filter(|bytes| !bytes.is_empty());
+        // What a person wrote and the disk cannot read now is not what they left out.
+        let written = match fs::if_content(fs::read(&ctx.store.path(path))) {
+            Ok(written) => written.filter(|bytes| !bytes.is_empty()),
+            Err(error) => return Outcome::Failed(failure(FailureClass::Io, error.to_string())),
+        };
         // What the person wrote is kept to the byte; a file they left out says who let it pass.
         let bytes = written.unwrap_or_else(|| format!("done by {who}\n").into_bytes());
         outputs.push((path.clone(), Content::Bytes(bytes)));

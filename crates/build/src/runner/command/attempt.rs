@@ -57,7 +57,7 @@ pub(super) enum Ended {
 
 impl Attempt<'_> {
     /// Runs the program to its end. `did_nothing`: why what is there is no work of it, if it is not.
-    pub(super) fn run(self, did_nothing: impl Fn() -> Option<&'static str>) -> Result<Ended, FsError> {
+    pub(super) fn run(self, did_nothing: impl Fn() -> Option<String>) -> Result<Ended, FsError> {
         if let Some(place) = self.place {
             return self.run_elsewhere(place, did_nothing);
         }
@@ -106,7 +106,7 @@ impl Attempt<'_> {
     fn run_elsewhere(
         &self,
         place: &Place<'_>,
-        did_nothing: impl Fn() -> Option<&'static str>,
+        did_nothing: impl Fn() -> Option<String>,
     ) -> Result<Ended, FsError> {
         let (ctx, job, spec) = (self.ctx, self.job, self.spec);
         let invocation = match self.invocation()? {
@@ -277,7 +277,7 @@ impl Attempt<'_> {
     }
 
     /// A failure, unless what the program left is whole all the same and its evaluator is to decide on it.
-    fn rescued(&self, mut failed: Failure, did_nothing: impl Fn() -> Option<&'static str>) -> Ended {
+    fn rescued(&self, mut failed: Failure, did_nothing: impl Fn() -> Option<String>) -> Ended {
         let eval = self.ctx.project.spec(&self.job.task).eval.as_ref();
         if !is_end(&failed) || !eval.is_some_and(|eval| eval.rescue) {
             return Ended::Unmade(Outcome::Failed(failed));
@@ -289,20 +289,19 @@ impl Attempt<'_> {
         Ended::Unmade(Outcome::Failed(failed))
     }
 
-    fn why_not_rescued(
-        &self,
-        failed: &Failure,
-        did_nothing: impl Fn() -> Option<&'static str>,
-    ) -> Option<String> {
+    fn why_not_rescued(&self, failed: &Failure, did_nothing: impl Fn() -> Option<String>) -> Option<String> {
         if self.ctx.no_rescue {
             return Some("`--no-rescue` was given".to_owned());
         }
         if !may_be_rescued(failed) {
             return Some("what ends like this is never rescued".to_owned());
         }
-        not_whole(self.job, self.writes).or_else(|| did_nothing().map(str::to_owned)).or_else(|| {
-            let changed = require_same_inputs(self.ctx, self.job).is_err();
-            changed.then(|| "an input changed meanwhile".to_owned())
+        not_whole(self.job, self.writes).or_else(did_nothing).or_else(|| {
+            let failed = require_same_inputs(self.ctx, self.job).err()?;
+            Some(match failed.class {
+                FailureClass::Io => failed.message.text,
+                _ => "an input changed meanwhile".to_owned(),
+            })
         })
     }
 }

@@ -28,7 +28,11 @@ pub(super) fn attempt(
     // `stdout` and `in_place` exclude each other.
     let attempt =
         Attempt { ctx, job, spec, writes: &targets, stdout: None, worktree: None, place, former: &former };
-    let did_nothing = || (!is_changed(&targets, &former)).then_some("it changed none of its outputs");
+    let did_nothing = || match is_changed(&targets, &former) {
+        Ok(true) => None,
+        Ok(false) => Some("it changed none of its outputs".to_owned()),
+        Err(error) => Some(error.to_string()),
+    };
     match attempt.run(did_nothing)? {
         Ended::Unmade(outcome) => Ok(outcome),
         Ended::Made { failed } => {
@@ -56,7 +60,11 @@ fn give_up_record(ctx: &BuildContext, job: &Job) -> Result<Vec<Option<Digest>>, 
 }
 
 /// Whether a command that works in place did anything: what was there before is no work of its own.
-fn is_changed(writes: &[PathBuf], former: &[Option<Digest>]) -> bool {
-    let now = |path: &PathBuf| fs::hash_file(path).ok().map(|(digest, _)| digest);
-    writes.iter().zip(former).any(|(path, former)| now(path) != *former)
+fn is_changed(writes: &[PathBuf], former: &[Option<Digest>]) -> Result<bool, FsError> {
+    for (path, former) in writes.iter().zip(former) {
+        if fs::if_content(fs::hash_file(path))?.map(|(digest, _)| digest) != *former {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

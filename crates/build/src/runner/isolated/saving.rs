@@ -55,17 +55,22 @@ impl Worktree {
             copied.iter().filter(|copied| copied.tracked).map(|copied| &copied.path).collect();
         self.each("update-index", &["--no-skip-worktree"], &tracked)?;
         self.git.must(&["add", "-A"])?;
-        let is_file = |path: &std::path::Path| fs::kind(path).ok().flatten() == Some(FileKind::File);
-        let outputs = task.outputs.iter().filter(|output| is_file(&self.path(output)));
-        let forced: Vec<String> =
-            outputs.map(|output| self.path(output).to_string_lossy().into_owned()).collect();
+        let mut forced = Vec::new();
+        for output in &task.outputs {
+            let path = self.path(output);
+            if fs::if_content(fs::kind(&path))?.flatten() == Some(FileKind::File) {
+                forced.push(path.to_string_lossy().into_owned());
+            }
+        }
         self.each("add", &["-f"], &forced.iter().collect::<Vec<_>>())?;
-        let changed = copied.iter().filter(|copied| {
-            !copied.tracked
-                && fs::hash_file(&self.root.join(&copied.path))
-                    .is_ok_and(|(digest, _)| digest != copied.blake3)
-        });
-        self.each("add", &["-f"], &changed.map(|copied| &copied.path).collect::<Vec<_>>())?;
+        let mut changed = Vec::new();
+        for copied in copied.iter().filter(|copied| !copied.tracked) {
+            let now = fs::if_content(fs::hash_file(&self.root.join(&copied.path)))?;
+            if now.is_some_and(|(digest, _)| digest != copied.blake3) {
+                changed.push(&copied.path);
+            }
+        }
+        self.each("add", &["-f"], &changed)?;
         let head = self.git.text(&["rev-parse", "HEAD"])?;
         let tree = self.git.text(&["write-tree"])?;
         self.require_all_is_in(&tree)?;

@@ -184,10 +184,10 @@ impl Worktree {
             let there = match fs::kind(&target) {
                 Ok(kind) => kind == Some(FileKind::File),
                 // Below a link of the repository's own, as it is in the run.
-                Err(_) => matches!(fs::linked::signature(&target), Ok(Some(_))),
+                Err(_) => fs::if_content(fs::linked::signature(&target))?.flatten().is_some(),
             };
-            let same =
-                there && fs::linked::hash_file(&target).is_ok_and(|(digest, _)| digest == record.blake3);
+            let now = if there { fs::if_content(fs::linked::hash_file(&target))? } else { None };
+            let same = now.is_some_and(|(digest, _)| digest == record.blake3);
             let brought = there && at_work.copied.iter().any(|copied| copied.path == path);
             if same || brought {
                 continue;
@@ -256,7 +256,7 @@ impl Worktree {
     /// Has git leave alone what was put into the worktree, beside what the user has it leave alone anyway.
     fn write_excludes(&self, ctx: &BuildContext, copied: &[Copied]) -> Result<(), IsolationError> {
         let mut patterns = match user_excludes(&isolation(ctx)?.place.git())? {
-            Some(path) => fs::read_optional(&path).ok().flatten().unwrap_or_default(),
+            Some(path) => fs::if_content(fs::read(&path))?.unwrap_or_default(),
             None => Vec::new(),
         };
         patterns.extend_from_slice(format!("\n{0}*\n.{0}*\n", fs::TEMP_PREFIX).as_bytes());
