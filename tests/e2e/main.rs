@@ -70,6 +70,7 @@ mod prompt_cache;
 mod random_pipelines;
 mod read_only;
 mod recipes;
+mod releases;
 mod reported_state;
 mod retention;
 mod scenarios;
