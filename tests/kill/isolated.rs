@@ -260,6 +260,6 @@ fn killed_anywhere_the_best_round_of_refinement_is_merged() {
     if may_trace() {
         let case = Case::of(ROUNDS, &["fix"], |_| ());
         assert_eq!((case.tasks["fix"], case.after["end.txt"].as_slice()), (3, &b"0.9\n0.9\n0.9\n"[..]));
-        case.killed(10);
+        case.killed(6);
     }
 }
