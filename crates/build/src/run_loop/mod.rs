@@ -176,6 +176,10 @@ impl<'a> Build<'a> {
         {
             self.break_off(error);
         }
+        // What was asked of a build that was killed is asked of this one: later, a task might be paid for twice.
+        for name in self.ctx.store.asked_retries() {
+            self.retry(&name);
+        }
         // By the clock, not by the turn: with many short tasks there are thousands of turns a second.
         let (mut shown, mut looked) = (self.pace.began(), self.pace.began());
         let mut pause = TICK;
