@@ -85,6 +85,19 @@ pub fn answers(bytes: &[u8]) -> bool {
     reply.is_ok()
 }
 
+/// Server-sent events: they are the same however the bytes come in.
+pub fn sse(bytes: &[u8]) {
+    let whole = planexe_llm::events_of(bytes, bytes.len().max(1));
+    for step in [1, 3, 7] {
+        assert_eq!(planexe_llm::events_of(bytes, step), whole, "so many bytes at a time: {step}");
+    }
+}
+
+/// The cache file, as if whoever wrote it had the key for its mark. Returns whether it could be read.
+pub fn index(bytes: &[u8]) -> bool {
+    planexe_store::index::read_unmarked(bytes)
+}
+
 /// A manifest: every fault is shown, and points into its text.
 pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -1,5 +1,5 @@
 //! The fuzz targets over their kept corpus (`fuzz/corpus/`), and over seeded changes of it. What a fuzzer found once stays
-//! found: its input is kept there.
+//! found: its input is kept there. `PLANEXE_CHANGES=N` tries N times as many changes.
 
 #![allow(clippy::disallowed_methods, reason = "a test reads its own files")]
 #![allow(dead_code, reason = "not all of the support is used here")]
@@ -48,7 +48,8 @@ fn run(name: &str, changes: u64, target: fn(&[u8])) {
     let all = corpus(name);
     all.iter().for_each(|bytes| target(bytes));
     let mut rng = Rng(1);
-    for _ in 0..changes {
+    let times = std::env::var("PLANEXE_CHANGES").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    for _ in 0..changes * times {
         target(&changed(&mut rng, &all));
     }
 }
@@ -75,4 +76,31 @@ fn sidecars() {
 #[test]
 fn mcp() {
     run("mcp", 3000, targets::mcp);
+}
+
+#[test]
+fn sse() {
+    run("sse", 150, targets::sse);
+}
+
+#[test]
+fn index() {
+    let read = corpus("index").iter().filter(|bytes| targets::index(bytes)).count();
+    assert!(read >= 1, "no index of the corpus can be read");
+    run("index", 3000, |bytes| {
+        let _ = targets::index(bytes);
+    });
+}
+
+/// Each of them is a target of cargo-fuzz too: nothing else builds those files.
+#[test]
+fn each_has_a_target_of_its_own() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).expect("a manifest");
+    for folder in std::fs::read_dir(fuzz.join("corpus")).expect("the corpus").flatten() {
+        let name = folder.file_name().into_string().expect("a name");
+        let target = std::fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).expect("a target");
+        assert!(target.contains("fuzz_target!") && target.contains(&format!("targets::{name}(")), "{name}");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+    }
 }

@@ -69,6 +69,8 @@ pub use planexe_base::call::Usage;
 pub use planexe_base::failure_class::Class;
 pub use planexe_base::limits;
 pub use probe::Health;
+#[doc(hidden)]
+pub use stream::events_of;
 pub use whole::cost;
 
 /// What is asked of a model.

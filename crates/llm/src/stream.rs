@@ -201,31 +201,33 @@ impl Event {
     }
 }
 
+/// Hands out its bytes a few at a time, so that every line is cut somewhere.
+struct Drip<'a>(&'a [u8], usize);
+
+impl Read for Drip<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.1.min(self.0.len()).min(buffer.len());
+        buffer[..count].copy_from_slice(&self.0[..count]);
+        self.0 = &self.0[count..];
+        Ok(count)
+    }
+}
+
+/// The events in some bytes that come so many at a time, by name and data. For tests and fuzzing.
+#[doc(hidden)]
+pub fn events_of(bytes: &[u8], step: usize) -> Vec<(String, Vec<u8>)> {
+    let mut lines = Lines::new(Drip(bytes, step));
+    let mut event = Event::default();
+    let mut all = Vec::new();
+    while event.read(&mut lines).is_ok_and(|more| more) {
+        all.push((event.name.clone(), event.data.clone()));
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Hands out its bytes a few at a time, so that every line is cut somewhere.
-    struct Drip<'a>(&'a [u8], usize);
-
-    impl Read for Drip<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = self.1.min(self.0.len()).min(buffer.len());
-            buffer[..count].copy_from_slice(&self.0[..count]);
-            self.0 = &self.0[count..];
-            Ok(count)
-        }
-    }
-
-    fn events(text: &str, step: usize) -> Vec<(String, String)> {
-        let mut lines = Lines::new(Drip(text.as_bytes(), step));
-        let mut event = Event::default();
-        let mut all = Vec::new();
-        while event.read(&mut lines).unwrap() {
-            all.push((event.name.clone(), String::from_utf8(event.data.clone()).unwrap()));
-        }
-        all
-    }
 
     #[test]
     fn events_come_out_whole_however_they_are_cut() {
@@ -242,9 +244,9 @@ mod tests {
             ("", vec![]),
             ("\n\n:\n\n", vec![]),
         ] {
-            let wanted: Vec<_> = wanted.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            let wanted: Vec<_> = wanted.into_iter().map(|(a, b)| (a.to_owned(), b.into())).collect();
             for step in 1..8 {
-                assert_eq!(events(text, step), wanted, "{text:?} by {step}");
+                assert_eq!(events_of(text.as_bytes(), step), wanted, "{text:?} by {step}");
             }
         }
     }

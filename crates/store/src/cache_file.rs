@@ -58,6 +58,14 @@ fn header(bytes: &[u8]) -> Option<(Header<'_>, usize, usize)> {
     Some((header, start, end))
 }
 
+/// The record, its details and the tables as they lie in a file, its mark not looked at.
+pub(super) fn unmarked(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let (header, start, end) = header(bytes)?;
+    let (record, rest) = (bytes.get(start..end)?, bytes.get(end..)?);
+    let (details, tables) = rest.split_at_checked(header.lengths[1] as usize)?;
+    Some((record, details, tables))
+}
+
 /// How much of a file is its front, as its first bytes say.
 pub(super) fn front_length(bytes: &[u8]) -> Option<usize> {
     header(bytes).map(|(_, _, end)| end)

@@ -368,6 +368,22 @@ fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<Data> {
     Some(Data { files, stamps, null_build, ..Data::default() })
 }
 
+/// What is behind a mark, read as if the mark fitted: whether it could be read. For fuzzing.
+#[doc(hidden)]
+pub fn read_unmarked(bytes: &[u8]) -> bool {
+    let Some((record, details, tables)) = cache_file::unmarked(bytes) else { return false };
+    let tables: Option<(Table<FileEntry>, Table<u128>)> = postcard::from_bytes(tables).ok();
+    if let Some((mut files, mut stamps)) = tables.clone() {
+        let _ = (files.get("a"), stamps.get("a"));
+        files.merge();
+        stamps.merge();
+    }
+    if let Ok(durations) = postcard::from_bytes::<Table<Durations>>(details) {
+        let _ = durations.get("a").unwrap_or_default().usual();
+    }
+    crate::null_build::read_unmarked(record, details) && tables.is_some()
+}
+
 /// A first line, a checksum and the table.
 fn encode_durations(durations: &mut Table<Durations>) -> Option<Vec<u8>> {
     durations.merge();

@@ -30,6 +30,7 @@ mod record;
 mod write;
 
 use look::Read;
+pub(crate) use record::read_unmarked;
 use record::{DIGEST, Details, Record, raw};
 use write::encode;
 
