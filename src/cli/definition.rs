@@ -503,12 +503,12 @@ Examples:
 
 /// The whole definition, as help, man pages and completions show it.
 pub(super) fn definition() -> clap::Command {
-    fn with_repeated(command: clap::Command) -> clap::Command {
-        // Only the options: what the struct says of itself is not for users.
-        let repeated = Repeated::augment_args(clap::Command::new("repeated"));
-        command.args(repeated.get_arguments()).mut_subcommands(with_repeated)
+    fn with_repeated(command: clap::Command, repeated: &clap::Command) -> clap::Command {
+        command.args(repeated.get_arguments()).mut_subcommands(|below| with_repeated(below, repeated))
     }
-    with_repeated(Cli::command())
+    // Only the options: what the struct says of itself is not for users.
+    let repeated = Repeated::augment_args(clap::Command::new("repeated"));
+    with_repeated(Cli::command(), &repeated)
 }
 
 /// Reads a command line.

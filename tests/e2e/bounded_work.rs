@@ -94,9 +94,9 @@ fn a_build_that_judges_is_gone_all_the_same() {
     server.release("b");
     until("b is done", || space.is_done("b.txt").then_some(()));
     let told = Instant::now();
-    build.signal(Signal::INT);
+    // One signal alone: of two that are sent at once, either may be seen first.
     build.signal(Signal::TERM);
-    build.wait().exits(130);
+    build.wait().exits(143);
     assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
     space.write("a.json", "2");
     space.build();
