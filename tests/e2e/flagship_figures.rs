@@ -36,6 +36,151 @@ fn plant(space: &Space) {
     });
 }
 
+/// Errors of ten kinds, each in another document: what is planted, in what answer at what place, where it is found, and what
+/// is said of it.
+const KINDS: [(&str, &str, &str, &str, &str); 12] = [
+    (
+        "swot_analysis",
+        "/strengths/1/detail",
+        "EUR 3.2 million of 6.4 million (60%)",
+        "swot_analysis.md",
+        "comes to 50%",
+    ),
+    (
+        "identify_risks",
+        "/risks/0/action",
+        "1,400 m³ at EUR 300 per m³, EUR 240,000 in all",
+        "consolidate_assumptions_full.md",
+        "comes to 420,000",
+    ),
+    (
+        "identify_risks",
+        "/risks/1/action",
+        "EUR 1,600,000 + EUR 1,100,000 = EUR 2.9 million",
+        "consolidate_assumptions_full.md",
+        "comes to 2,700,000",
+    ),
+    (
+        "questions_and_answers",
+        "/pairs/0/answer",
+        "EUR 3.2 million and EUR 1.6 million are EUR 5.2 million together",
+        "questions_and_answers.md",
+        "comes to 4,800,000",
+    ),
+    (
+        "data_collection",
+        "/items/0/method",
+        "25% of EUR 6.4 million is EUR 1.8 million",
+        "data_collection.md",
+        "comes to 1,600,000",
+    ),
+    (
+        "governance_phase1_audit",
+        "/corruption_risks/0/where",
+        "in Month 3 of phase 2 (May 2027)",
+        "consolidate_governance.md",
+        "from the start of phase 2",
+    ),
+    (
+        "review_team",
+        "/omissions/0/explanation",
+        "He leaves in July 2027 (Month 26)",
+        "team.md",
+        "is 2029-05, 26 months from the start",
+    ),
+    (
+        "premortem",
+        "/assumptions_to_kill/0/test_now",
+        "EUR 850 a month (EUR 12,000 a year)",
+        "premortem.md",
+        "comes to 10,200",
+    ),
+    (
+        "executive_summary",
+        "/context",
+        "It opens on Monday, 1 June 2029",
+        "executive_summary.md",
+        "is a Friday",
+    ),
+    (
+        "related_resources",
+        "/resources/0/learn",
+        "The budget is EUR 6.4 billion",
+        "related_resources.md",
+        "off by a power of a thousand",
+    ),
+    (
+        "create_pitch",
+        "/ask",
+        "The total budget of EUR 7.4 million is tight",
+        "pitch.md",
+        "EUR 6,400,000 is the figure of the plan",
+    ),
+    (
+        "pre_project_assessment",
+        "/summary",
+        "21 stalls at EUR 850 a month for 12 months come to EUR 241,200 a year",
+        "pre_project_assessment.md",
+        "comes to 214,200",
+    ),
+];
+
+#[test]
+fn errors_of_many_kinds_are_found_where_they_stand_and_nothing_else_is() {
+    let space = flagship();
+    for (task, at, planted, ..) in KINDS {
+        answers(&space, BUSINESS, task, |_, answer| {
+            let place = answer.pointer_mut(at).expect(at);
+            *place = json!(format!("{} {planted}.", place.as_str().expect("a text")));
+        });
+    }
+    space.run(&["-C", BUSINESS, "build", "arithmetic_check"]).exits(0);
+    let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
+    let faults = found["faults"].as_array().expect("faults");
+    for (_, _, planted, document, wanted) in KINDS {
+        let is_it = |fault: &&Value| {
+            fault["document"] == document
+                && fault["message"].as_str().is_some_and(|message| message.contains(wanted))
+        };
+        assert_eq!(faults.iter().filter(is_it).count(), 1, "{planted}: {faults:#?}");
+    }
+    assert_eq!(faults.len(), KINDS.len(), "{faults:#?}");
+    // Where a number of the summary comes from.
+    let uncited = found["uncited"].as_array().expect("numbers");
+    let from = |said: &str| uncited.iter().find(|number| number["said"] == said).expect(said)["from"].clone();
+    assert!(from("EUR 150,000").as_str().is_some_and(|from| from.starts_with("plan.txt, line ")));
+    assert_eq!(from("6.1 million"), "");
+}
+
+/// What is mended is mended wherever a person or a program reads it.
+#[test]
+fn what_is_mended_is_mended_in_register_and_summary_too() {
+    let space = flagship();
+    let wrong = "EUR 3,200,000 + EUR 1,600,000 = EUR 5,000,000.";
+    let document = "pre_project_assessment.md";
+    answers(&space, BUSINESS, "pre_project_assessment", |_, answer| {
+        answer["conditions"][0]["condition"] = json!(wrong);
+    });
+    let id = format!("{document}:9");
+    let edit = json!({ "edits": [{ "fault_id": id, "find": "EUR 5,000,000", "replace": "EUR 4,800,000" }] });
+    let holds = json!({ "verdicts": [{ "fault_id": id, "why": "It holds.", "holds": true }] });
+    add_answers(
+        &space,
+        BUSINESS,
+        &[
+            ("consistency_repair_1", "pre-project-assessment", edit),
+            ("consistency_proof_1", "pre-project-assessment", holds),
+        ],
+    );
+    build(&space, BUSINESS).exits(0);
+    for file in ["decision_register.json", "plan_summary.json", "decision_register.md"] {
+        let text = space.read(&format!("{BUSINESS}/{file}"));
+        assert!(text.contains("= EUR 4,800,000.") && !text.contains("= EUR 5,000,000."), "{file}");
+    }
+    let html = space.read(&format!("{BUSINESS}/report.html"));
+    assert!(html.contains("<small>the figures add up</small>"), "what is mended is not open");
+}
+
 fn edits(find: &str, replace: &str) -> Value {
     json!({ "edits": [{ "fault_id": "pitch.md:12", "find": find, "replace": replace }] })
 }
@@ -337,6 +482,10 @@ fn the_report_begins_with_what_to_decide_and_is_not_too_long() {
         build(&space, run).exits(0).says_nothing_of(&["report.md has"]);
         let html = space.read(&format!("{run}/report.html"));
         let at = |id: &str| html.find(&format!("<section aria-labelledby=\"{id}\"")).expect(id);
+        let decision = space.json(&format!("{run}/plan_summary.json"))["decision"].clone();
+        let asked =
+            html.find(&format!("<p>{}</p>", decision.as_str().expect("a decision"))).expect("what to decide");
+        assert!(asked < html.find("<nav class=\"toc\"").expect("contents"), "{run}: on the first screen");
         assert!(at("register") < at("summary") && at("summary") < at("figures"), "{run}");
         let md = space.read(&format!("{run}/report.md"));
         let decide = md.split("\n# Part 2").next().expect("a part");

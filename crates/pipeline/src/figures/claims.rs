@@ -3,7 +3,10 @@
 use super::TextFault;
 use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
-use super::tables;
+use super::{lists, tables, words};
+
+/// Where a token stands in its line, in bytes.
+pub(super) type Placement = (usize, usize);
 
 /// Longest piece of a text that is shown.
 const LONGEST: usize = 160;
@@ -23,6 +26,7 @@ pub fn arithmetic(text: &str) -> Vec<TextFault> {
         }
     }
     tables::sums(text, &mut found);
+    lists::sums(text, &mut found);
     found.sort_by_key(|fault| fault.line);
     found
 }
@@ -50,8 +54,11 @@ fn line_faults(line: &str, n: usize, found: &mut Vec<TextFault>) {
         equations(sentence, &tokens, n, found);
         if found.len() == before {
             products(sentence, &tokens, n, found);
-            lists(sentence, &tokens, n, found);
+            list(sentence, &tokens, n, found);
             shares(sentence, &tokens, n, found);
+        }
+        if found.len() == before {
+            words::faults(sentence, &tokens, n, found);
         }
     }
 }
@@ -207,9 +214,14 @@ fn has_operator(tokens: &[(Token, (usize, usize))]) -> bool {
 /// Claims with a sign or word for equality: one side at least is an expression, the other one a number.
 fn equations(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault>) {
     for (at, placed) in tokens.iter().enumerate() {
-        let about = match placed.token {
+        let mut is_word = false;
+        let about = match &placed.token {
             Token::Equals => false,
             Token::About => true,
+            Token::Word(word) if ["is", "are"].contains(&word.as_str()) => {
+                is_word = true;
+                false
+            }
             _ => continue,
         };
         let (Some(left), Some(right)) = (side(&tokens[..at], true), side(&tokens[at + 1..], false)) else {
@@ -222,6 +234,14 @@ fn equations(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFa
         if !has_operator(&left) && !has_operator(&right) {
             continue;
         }
+        // `10 - 12 weeks is 3 months`, `2 × 3 m panels are 5 cm thick`: after `is` only money is computed.
+        let is_money = |side: &[(Token, Placement)]| {
+            side.iter()
+                .any(|(token, _)| matches!(token, Token::Number(written) if written.currency.is_some()))
+        };
+        if is_word && !(has_operator(&left) && is_money(&left) && is_money(&right)) {
+            continue;
+        }
         // `a = b + c` and `b + c = a`.
         let (sum, claimed) = if has_operator(&left) { (&left, &right) } else { (&right, &left) };
         let [(Token::Number(claimed), place), ..] = &claimed[..] else { continue };
@@ -232,7 +252,7 @@ fn equations(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFa
 }
 
 /// What is wrong with a sum or product that is claimed to be a number; none if some reading of it holds.
-fn differs(
+pub(super) fn differs(
     line: &str,
     sum: &[(Token, (usize, usize))],
     claimed: &Written,
@@ -343,7 +363,7 @@ fn products(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFau
 }
 
 /// `EUR 6.4 million in all: EUR 3.2 million from the city, EUR 1.6 million …`: amounts of one currency behind a colon.
-fn lists(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault>) {
+fn list(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault>) {
     let Some(colon) = sentence.find(": ") else { return };
     let all = numbers(tokens);
     let (head, parts): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, _, at)| at.0 < colon);

@@ -8,9 +8,10 @@ use jiff::civil::Date;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::dates::month_number;
 use super::facts::{Fact, Ledger};
 use super::formula::{self, Amount, compute};
+use super::languages::Languages;
+use super::named::{Named, dates};
 use super::number::Number;
 use super::scan::{Token, Written, tokens};
 
@@ -339,27 +340,11 @@ fn numbers(text: &str) -> Vec<Written> {
     text.lines().flat_map(of_line).filter_map(number).collect()
 }
 
-static DAY: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?x) \b (\d{4})-(\d{2})-(\d{2}) \b
-        | \b (\d{1,2}) (?:st|nd|rd|th|\.)? \s+ (?:of\s+)? ([A-Z][a-z]{2,8}) \.? ,? \s+ (\d{4}) \b
-        | \b ([A-Z][a-z]{2,8}) \.? \s+ (\d{1,2}) (?:st|nd|rd|th)? , \s* (\d{4}) \b",
-    )
-    .expect("a pattern")
-});
-
-/// The days a text names.
+/// The days a text names, in any of the languages that dates are read in.
 fn days(text: &str) -> Vec<Date> {
-    let day = |found: regex::Captures<'_>| {
-        let text = |n: usize| found.get(n).map(|part| part.as_str());
-        let (year, month, day) = match (text(1), text(4)) {
-            (Some(year), _) => (year, text(2)?.parse().ok()?, text(3)?),
-            (None, Some(day)) => (text(6)?, month_number(text(5)?)?, day),
-            (None, None) => (text(9)?, month_number(text(7)?)?, text(8)?),
-        };
-        Date::new(year.parse().ok()?, month, day.parse().ok()?).ok()
-    };
-    DAY.captures_iter(text).filter_map(day).collect()
+    let languages = Languages::new(None);
+    let named = dates(text, &languages).flat_map(|found| found.dates);
+    named.filter_map(|named| if let Named::Day(day) = named { Some(day) } else { None }).collect()
 }
 
 static ADDRESS: LazyLock<Regex> =

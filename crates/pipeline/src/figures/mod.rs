@@ -7,7 +7,10 @@ mod edits;
 mod evidence;
 mod facts;
 mod formula;
+mod languages;
+mod lists;
 mod moved;
+mod named;
 mod number;
 mod scan;
 mod tables;
@@ -15,6 +18,7 @@ mod tables;
 mod test;
 mod uncited;
 mod unit;
+mod words;
 
 pub use claims::arithmetic;
 pub use dates::{Calendar, Phase};
@@ -27,7 +31,7 @@ pub use facts::{Fact, FactFault, Ledger};
 pub use formula::Amount;
 pub use moved::{Move, dates_of};
 pub use number::Number;
-pub use uncited::uncited;
+pub use uncited::{line_with, misstated, uncited};
 pub use unit::Unit;
 
 use serde::Serialize;

@@ -1,24 +1,12 @@
 //! A plan that begins on another day than it was written for: its dates move with it, those of its preparation included.
 //! Dates that were given stay, and so does what was before.
 
-use std::sync::LazyLock;
-
 use jiff::civil::Date;
 use jiff::{Span, ToSpan};
-use regex::{Captures, Regex};
 use serde_json::Value;
 
-use super::dates::{MONTHS, month_number};
-
-/// A date as texts write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Named {
-    Day(Date),
-    /// The first day of the month.
-    Month(Date),
-    /// The first day of the quarter.
-    Quarter(Date),
-}
+use super::languages::Languages;
+use super::named::{Found, Named, dates};
 
 /// From which day to which a plan is moved, and what stays.
 #[derive(Debug, Clone)]
@@ -28,92 +16,17 @@ pub struct Move {
     stays: Vec<Named>,
     /// Earlier dates are history.
     first: Date,
+    languages: Languages,
 }
 
 /// How long before its start a plan is prepared, in months: what is decided and appointed then moves as well.
 const PREPARED: i32 = 6;
 
-const MONTH: &str = r"(?:January|February|March|April|May|June|July|August|September|October|November|December|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)";
-
-/// Dates and spans of them. A span comes first: the year of its end is that of its beginning, too.
-static DATES: LazyLock<Regex> = LazyLock::new(|| {
-    let day = r"\d{1,2}(?:st|nd|rd|th|\.)?";
-    let to = r"\s*(?:to|until|till|through|and|-|–|—)\s*";
-    Regex::new(&format!(
-        r"(?x)
-          \b (?P<y>\d{{4}}) - (?P<m>\d{{2}}) (?: - (?P<d>\d{{2}}) )? \b
-        | \b (?P<d1>{day}) (?: \s+ (?P<m1>{MONTH}) \.? )? {to} (?P<d2>{day}) \s+ (?P<m2>{MONTH}) \.? ,? \s+ (?P<y2>\d{{4}}) \b
-        | \b (?P<d3>{day}) \s+ (?:of \s+)? (?P<m3>{MONTH}) \.? ,? \s+ (?P<y3>\d{{4}}) \b
-        | \b (?P<m4>{MONTH}) \.? \s+ (?P<d4>\d{{1,2}}) (?:st|nd|rd|th)? , \s* (?P<y4>\d{{4}}) \b
-        | \b (?P<m5>{MONTH}) \.? {to} (?P<m6>{MONTH}) \.? ,? \s+ (?P<y6>\d{{4}}) \b
-        | \b (?P<m7>{MONTH}) \.? ,? \s+ (?:of \s+)? (?P<y7>\d{{4}}) \b
-        | \b Q (?P<q8>[1-4]) \s* [/\ ] \s* (?P<y8>\d{{4}}) \b
-        | \b (?P<y9>\d{{4}}) [-\s/] Q (?P<q9>[1-4]) \b"
-    ))
-    .expect("a pattern")
-});
-
-fn date(year: &str, month: i8, day: &str) -> Option<Date> {
-    let day = day.trim_end_matches(|c: char| !c.is_ascii_digit());
-    Date::new(year.parse().ok()?, month, day.parse().ok()?).ok()
-}
-
-fn first_of(year: i16, month: i8) -> Option<Date> {
-    Date::new(year, month, 1).ok()
-}
-
-/// What one match of [`DATES`] names: one date, or both ends of a span.
-fn named(found: &Captures<'_>) -> Option<Vec<Named>> {
-    let text = |name: &str| found.name(name).map(|part| part.as_str());
-    let quarter = |year: &str, quarter: &str| {
-        first_of(year.parse().ok()?, (quarter.parse::<i8>().ok()? - 1) * 3 + 1).map(Named::Quarter)
-    };
-    if let Some(year) = text("y") {
-        let month = text("m")?.parse().ok()?;
-        return Some(vec![match text("d") {
-            Some(day) => Named::Day(date(year, month, day)?),
-            None => Named::Month(first_of(year.parse().ok()?, month)?),
-        }]);
-    }
-    if let Some(year) = text("y2") {
-        let last = month_number(text("m2")?)?;
-        let first = text("m1").map_or(Some(last), month_number)?;
-        let end = date(year, last, text("d2")?)?;
-        let start = date(&before(year, first > last)?, first, text("d1")?)?;
-        return Some(vec![Named::Day(start), Named::Day(end)]);
-    }
-    if let Some(year) = text("y3") {
-        return Some(vec![Named::Day(date(year, month_number(text("m3")?)?, text("d3")?)?)]);
-    }
-    if let Some(year) = text("y4") {
-        return Some(vec![Named::Day(date(year, month_number(text("m4")?)?, text("d4")?)?)]);
-    }
-    if let Some(year) = text("y6") {
-        let (first, last) = (month_number(text("m5")?)?, month_number(text("m6")?)?);
-        let start = first_of(before(year, first > last)?.parse().ok()?, first)?;
-        return Some(vec![Named::Month(start), Named::Month(first_of(year.parse().ok()?, last)?)]);
-    }
-    if let Some(year) = text("y7") {
-        return Some(vec![Named::Month(first_of(year.parse().ok()?, month_number(text("m7")?)?)?)]);
-    }
-    match (text("y8"), text("y9")) {
-        (Some(year), _) => Some(vec![quarter(year, text("q8")?)?]),
-        (_, Some(year)) => Some(vec![quarter(year, text("q9")?)?]),
-        _ => None,
-    }
-}
-
-/// The year before, if the span goes over its end.
-fn before(year: &str, is_over: bool) -> Option<String> {
-    let year: i16 = year.parse().ok()?;
-    Some(if is_over { year - 1 } else { year }.to_string())
-}
-
 /// The dates a text names, as `2029-06-01` and `2029-06`; not those that name `start`, nor quarters.
 pub fn dates_of(text: &str, start: Date) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
-    for found in DATES.captures_iter(text) {
-        for named in named(&found).into_iter().flatten() {
+    for found in dates(text, &Languages::new(None)) {
+        for named in found.dates {
             let shown = match named {
                 Named::Day(day) if day != start => day.to_string(),
                 Named::Month(month) if month != first_day(start) => month.to_string()[..7].to_owned(),
@@ -132,13 +45,14 @@ fn first_day(day: Date) -> Date {
 }
 
 impl Move {
-    /// A move from one day to another. `stays`: dates as [`dates_of`] gives them.
-    pub fn new(from: Date, to: Date, stays: &[String]) -> Move {
-        let stays = stays.iter().flat_map(|text| {
-            DATES.captures_iter(text).filter_map(|found| named(&found)).flatten().collect::<Vec<_>>()
-        });
+    /// A move from one day to another. `stays`: dates as [`dates_of`] gives them. `language`: the one of the texts, in
+    /// English, by itself or as a code; month names are read in it and in English.
+    pub fn new(from: Date, to: Date, stays: &[String], language: Option<&str>) -> Move {
+        let all = Languages::new(None);
+        let stays =
+            stays.iter().flat_map(|text| dates(text, &all).flat_map(|found| found.dates).collect::<Vec<_>>());
         let first = from.checked_sub(PREPARED.months()).unwrap_or(from);
-        Move { from, to, stays: stays.collect(), first }
+        Move { from, to, stays: stays.collect(), first, languages: Languages::new(language) }
     }
 
     /// Whether anything moves.
@@ -181,7 +95,7 @@ impl Move {
             Named::Quarter(first) => {
                 let moved = || {
                     let middle = self.day(first.checked_add(45.days()).ok()?)?;
-                    Some(Named::Quarter(first_of(middle.year(), (middle.month() - 1) / 3 * 3 + 1)?))
+                    Some(Named::Quarter(Date::new(middle.year(), (middle.month() - 1) / 3 * 3 + 1, 1).ok()?))
                 };
                 let last = first.checked_add(3.months()).ok()?;
                 (last > self.first).then(moved).flatten()
@@ -194,58 +108,26 @@ impl Move {
         if !self.is_one() {
             return text.to_owned();
         }
-        DATES
-            .replace_all(text, |found: &Captures<'_>| {
-                self.written(found).unwrap_or_else(|| found[0].to_owned())
-            })
-            .into_owned()
+        let (mut out, mut at) = (String::new(), 0);
+        for found in dates(text, &self.languages) {
+            let Some(written) = self.written(&found) else { continue };
+            out.push_str(&text[at..found.range().start]);
+            out.push_str(&written);
+            at = found.range().end;
+        }
+        out.push_str(&text[at..]);
+        out
     }
 
-    /// What stands in the place of a match; none if it stays.
-    fn written(&self, found: &Captures<'_>) -> Option<String> {
-        let text = |name: &str| found.name(name).map(|part| part.as_str());
-        let all = named(found)?;
-        let moved: Vec<Option<Named>> = all.iter().map(|named| self.of(*named)).collect();
+    /// What stands in the place of dates; none if they stay.
+    fn written(&self, found: &Found<'_>) -> Option<String> {
+        let moved: Vec<Option<Named>> = found.dates.iter().map(|named| self.of(*named)).collect();
         if moved.iter().all(Option::is_none) {
             return None;
         }
-        let now: Vec<Named> = all.iter().zip(&moved).map(|(was, moved)| moved.unwrap_or(*was)).collect();
-        let name = |month: i8, like: &str| {
-            let name = MONTHS[usize::try_from(month - 1).unwrap_or_default()];
-            let name = name[..1].to_uppercase() + &name[1..];
-            if like.len() <= 3 && like != "May" { name[..3].to_owned() } else { name }
-        };
-        match now.as_slice() {
-            [Named::Day(day)] if text("y").is_some() => Some(day.to_string()),
-            [Named::Month(month)] if text("y").is_some() => Some(month.to_string()[..7].to_owned()),
-            [Named::Day(day)] if text("y3").is_some() => {
-                Some(format!("{} {} {}", day.day(), name(day.month(), text("m3")?), day.year()))
-            }
-            [Named::Day(day)] => {
-                Some(format!("{} {}, {}", name(day.month(), text("m4")?), day.day(), day.year()))
-            }
-            [Named::Month(month)] => Some(format!("{} {}", name(month.month(), text("m7")?), month.year())),
-            [Named::Quarter(first)] => {
-                let quarter = (first.month() - 1) / 3 + 1;
-                Some(match text("q8") {
-                    Some(_) => format!("Q{quarter} {}", first.year()),
-                    None => format!("{}-Q{quarter}", first.year()),
-                })
-            }
-            // Both ends in full: the year of one may no longer be that of the other.
-            [Named::Day(start), Named::Day(end)] => {
-                let like = text("m2")?;
-                let one = |day: &Date| format!("{} {} {}", day.day(), name(day.month(), like), day.year());
-                Some(format!("{} to {}", one(start), one(end)))
-            }
-            [Named::Month(start), Named::Month(end)] => {
-                let one = |day: &Date| {
-                    format!("{} {}", name(day.month(), text("m6").unwrap_or("May ")), day.year())
-                };
-                Some(format!("{} to {}", one(start), one(end)))
-            }
-            _ => None,
-        }
+        let now: Vec<Named> =
+            found.dates.iter().zip(&moved).map(|(was, moved)| moved.unwrap_or(*was)).collect();
+        found.with(&now)
     }
 
     /// All texts of a value, moved; keys, numbers and everything else stay.
@@ -269,20 +151,25 @@ mod tests {
 
     #[test]
     fn dates_move_as_they_are_written() {
-        let half_a_year = Move::new(day("2027-03-01"), day("2027-09-01"), &[]);
+        let half_a_year = Move::new(day("2027-03-01"), day("2027-09-01"), &[], None);
         for (text, wanted) in [
             ("2027-03-01", "2027-09-01"),
             ("by 2027-08-31.", "by 2028-02-29."),
             ("in 2027-07, that is", "in 2028-01, that is"),
-            ("on 15 September 2027 and 1st of March 2027", "on 15 March 2028 and 1 September 2027"),
+            ("on 15 September 2027 and 1st of March 2027", "on 15 March 2028 and 1st of September 2027"),
             ("on March 15, 2027", "on September 15, 2027"),
-            ("May 2027, Sept. 2027", "November 2027, March 2028"),
+            ("May 2027, Sept. 2027", "November 2027, Mar. 2028"),
             ("Mar 2027", "Sep 2027"),
             ("Q2 2027 or 2027-Q4", "Q4 2027 or 2028-Q2"),
-            ("March to May 2027", "September 2027 to November 2027"),
-            ("from November to February 2028", "from May 2028 to August 2028"),
-            ("1 to 15 June 2027", "1 December 2027 to 15 December 2027"),
-            ("20 June – 10 August 2027", "20 December 2027 to 10 February 2028"),
+            ("March to May 2027", "September to November 2027"),
+            ("June to August 2027", "December 2027 to February 2028"),
+            ("from November to February 2028", "from May to August 2028"),
+            ("1 to 15 June 2027", "1 to 15 December 2027"),
+            ("20 June – 10 August 2027", "20 December 2027 – 10 February 2028"),
+            ("Monday, 1 March 2027; Tue 2 March 2027", "Wednesday, 1 September 2027; Thu 2 September 2027"),
+            ("10 lots 2027-03-01", "10 lots 2027-09-01"),
+            ("on 01.03.2027 and 1.3.2027", "on 01.09.2027 and 1.9.2027"),
+            ("the 2nd quarter of 2027", "the 4th quarter of 2027"),
             ("decide by 31 January 2027", "decide by 31 July 2027"),
             // History, or no date.
             (
@@ -298,13 +185,57 @@ mod tests {
         }
     }
 
+    /// Half a year later, in every language of the table; the first three are forms of English.
+    #[test]
+    fn dates_move_in_other_languages() {
+        for (language, text, wanted) in [
+            (
+                "German",
+                "Montag, den 1. März 2027, im Mai 2027",
+                "Mittwoch, den 1. September 2027, im November 2027",
+            ),
+            ("Deutsch", "1. bis 15. Juni 2027; 2. Quartal 2027", "1. bis 15. Dezember 2027; 4. Quartal 2027"),
+            ("de", "April bis August 2027, 01.03.2027", "Oktober 2027 bis Februar 2028, 01.09.2027"),
+            ("French", "lundi 1er mars 2027, T2 2027", "mercredi 1er septembre 2027, T4 2027"),
+            ("fr", "Août 2027, du 3 au 20 juin 2027", "Février 2028, du 3 au 20 décembre 2027"),
+            ("Spanish", "el lunes 1 de marzo de 2027", "el miércoles 1 de septiembre de 2027"),
+            (
+                "español",
+                "20 de junio a 10 de agosto de 2027",
+                "20 de diciembre de 2027 a 10 de febrero de 2028",
+            ),
+            ("Italian", "lunedì 1 marzo 2027, maggio 2027", "mercoledì 1 settembre 2027, novembre 2027"),
+            ("Portuguese", "1º de março de 2027 (segunda-feira)", "1º de setembro de 2027 (segunda-feira)"),
+            (
+                "Brazilian Portuguese",
+                "segunda-feira, 1 de março de 2027",
+                "quarta-feira, 1 de setembro de 2027",
+            ),
+            ("Dutch", "maandag 1 maart 2027, augustus 2027", "woensdag 1 september 2027, februari 2028"),
+            ("Danish", "mandag den 1. marts 2027, maj 2027", "onsdag den 1. september 2027, november 2027"),
+            ("Swedish", "måndag 1 mars 2027, augusti 2027", "onsdag 1 september 2027, februari 2028"),
+            ("Norwegian", "mandag 1. mars 2027, juni 2027", "onsdag 1. september 2027, desember 2027"),
+            ("Polish", "poniedziałek, 1 marca 2027", "środa, 1 września 2027"),
+            ("polski", "marzec 2027, w maju 2027 r.", "wrzesień 2027, w listopadzie 2027 r."),
+            // English names are read as well; those of a language that is not spoken here are not.
+            ("German", "March 2027, mars 2027", "September 2027, mars 2027"),
+            ("English", "to Mars 2027, may 2027, T2 2027", "to Mars 2027, may 2027, T2 2027"),
+            // A language that is not in the table: any of the table.
+            ("Klingon", "mars 2027, März 2027", "septembre 2027, September 2027"),
+        ] {
+            let moved = Move::new(day("2027-03-01"), day("2027-09-01"), &[], Some(language));
+            assert_eq!(moved.text(text), wanted, "{language}");
+        }
+        assert_eq!(dates_of("am 1. Juni 2029, w maju 2028", day("2027-03-01")), ["2029-06-01", "2028-05"]);
+    }
+
     #[test]
     fn days_are_counted_where_the_day_of_the_month_is_another() {
-        let by_days = Move::new(day("2027-03-01"), day("2027-04-12"), &[]);
+        let by_days = Move::new(day("2027-03-01"), day("2027-04-12"), &[], None);
         assert_eq!(by_days.text("2027-03-01, 2027-06-01, May 2027"), "2027-04-12, 2027-07-13, June 2027");
-        let back = Move::new(day("2027-03-01"), day("2026-03-01"), &[]);
+        let back = Move::new(day("2027-03-01"), day("2026-03-01"), &[], None);
         assert_eq!(back.text("2028-02-29 and 1 March 2027"), "2027-02-28 and 1 March 2026");
-        let none = Move::new(day("2027-03-01"), day("2027-03-01"), &[]);
+        let none = Move::new(day("2027-03-01"), day("2027-03-01"), &[], None);
         assert!(!none.is_one());
         assert_eq!(none.text("1 to 15 June 2027"), "1 to 15 June 2027");
     }
@@ -314,12 +245,12 @@ mod tests {
         let plan = "Start on 1 March 2027, open on 1 June 2029, before July 2029; 3 to 5 May 2028.";
         let stays = dates_of(plan, day("2027-03-01"));
         assert_eq!(stays, ["2029-06-01", "2029-07", "2028-05-03", "2028-05-05"]);
-        let moved = Move::new(day("2027-03-01"), day("2027-09-01"), &stays);
+        let moved = Move::new(day("2027-03-01"), day("2027-09-01"), &stays, None);
         for (text, wanted) in [
             ("1 March 2027 to 1 June 2029", "1 September 2027 to 1 June 2029"),
             ("June 2029, 2029-06, 2 June 2029", "June 2029, 2029-06, 2 December 2029"),
             ("15 July 2029", "15 July 2029"),
-            ("April to June 2029", "October 2029 to June 2029"),
+            ("April to June 2029", "October to June 2029"),
         ] {
             assert_eq!(moved.text(text), wanted);
         }

@@ -145,13 +145,31 @@ pub fn tokens(line: &str) -> Vec<Placed> {
                     currency = Some(word.to_owned());
                     continue;
                 }
+                // `comes to`, `divided by`: two words or three that are one sign.
+                let behind = &line[at..];
+                let goes_on = |more: &str| {
+                    behind.starts_with(more) && !behind[more.len()..].starts_with(char::is_alphanumeric)
+                };
+                let signs = match word {
+                    "come" | "comes" | "amount" | "amounts" | "sum" | "sums" => vec![(" to", Token::Equals)],
+                    "add" | "adds" => vec![(" up to", Token::Equals)],
+                    "divided" => vec![(" by", Token::Operator('/'))],
+                    "multiplied" => vec![(" by", Token::Operator('*'))],
+                    _ => Vec::new(),
+                };
+                if let Some((more, sign)) = signs.into_iter().find(|(more, _)| goes_on(more)) {
+                    at += more.len();
+                    push(sign, at);
+                    currency = None;
+                    continue;
+                }
                 push(
                     match word {
                         "x" if line[at..].starts_with(' ') => Token::Operator('*'),
                         "times" => Token::Operator('*'),
                         "plus" => Token::Operator('+'),
                         "minus" | "less" => Token::Operator('-'),
-                        "equals" | "makes" | "make" | "gives" => Token::Equals,
+                        "equals" | "makes" | "make" | "gives" | "leaves" | "leave" => Token::Equals,
                         _ => Token::Word(word.to_owned()),
                     },
                     at,

@@ -27,8 +27,27 @@ fn cells(line: &str) -> Option<Vec<&str>> {
 enum Kind {
     Row,
     Part,
+    /// `Total costs`: a sum of what is above it, if that is money.
+    Named,
     Total,
 }
+
+const SUMMED: [&str; 14] = [
+    "cost",
+    "costs",
+    "budget",
+    "funding",
+    "investment",
+    "expenses",
+    "expenditure",
+    "spending",
+    "income",
+    "revenue",
+    "amount",
+    "capital",
+    "price",
+    "phase",
+];
 
 fn kind(cells: &[&str]) -> Kind {
     let first = cells.first().copied().unwrap_or_default().trim_matches('*').trim().to_lowercase();
@@ -36,7 +55,13 @@ fn kind(cells: &[&str]) -> Kind {
         "total" | "sum" | "in all" | "all" | "grand total" | "total budget" | "total cost"
         | "total funding" => Kind::Total,
         "subtotal" | "sub-total" => Kind::Part,
-        _ => Kind::Row,
+        name => {
+            let mut words = name.split(|c: char| !c.is_alphanumeric());
+            match (words.next(), words.next()) {
+                (Some("total"), Some(of)) if SUMMED.contains(&of) => Kind::Named,
+                _ => Kind::Row,
+            }
+        }
     }
 }
 
@@ -44,21 +69,37 @@ fn kind(cells: &[&str]) -> Kind {
 pub fn sums(text: &str, found: &mut Vec<TextFault>) {
     let mut rows: Vec<Vec<&str>> = Vec::new();
     let mut parts: Vec<Vec<&str>> = Vec::new();
+    let mut head: Vec<&str> = Vec::new();
     for (n, line) in text.lines().enumerate() {
         let Some(cells) = cells(line) else {
             rows.clear();
             parts.clear();
+            head.clear();
             continue;
         };
         if cells.iter().all(|cell| !cell.is_empty() && cell.chars().all(|c| c == '-' || c == ':')) {
             // What is above the rule is the head.
+            head = rows.pop().unwrap_or_default();
             rows.clear();
             continue;
         }
+        across(&head, &cells, line, n + 1, found);
         match kind(&cells) {
             Kind::Row => rows.push(cells),
             Kind::Part => {
                 columns(&rows, &cells, line, n + 1, found);
+                rows.clear();
+                parts.push(cells);
+            }
+            Kind::Named => {
+                let is_money = |at: usize| {
+                    let named = head.get(at).is_some_and(|head| is_money(head));
+                    let mut cells = rows.iter().chain([&cells]).filter_map(|row| number_of(row.get(at)?));
+                    named || cells.all(|cell| cell.currency.is_some())
+                };
+                if (1..cells.len()).all(|at| number_of(cells[at]).is_none() || is_money(at)) {
+                    columns(&rows, &cells, line, n + 1, found);
+                }
                 rows.clear();
                 parts.push(cells);
             }
@@ -69,6 +110,53 @@ pub fn sums(text: &str, found: &mut Vec<TextFault>) {
                 parts.clear();
             }
         }
+    }
+}
+
+/// Whether the head of a column says that its numbers are money.
+fn is_money(head: &str) -> bool {
+    let head = head.to_lowercase();
+    let words = ["cost", "amount", "sum", "budget", "funding", "eur", "usd", "gbp", "chf", "€", "$", "£"];
+    words.iter().any(|word| head.contains(word))
+}
+
+/// Whether the head of a column is a part of time or of the plan: `2027`, `Q3`, `Year 2`, `Phase 1`.
+fn is_share(head: &str) -> bool {
+    let head = head.trim_matches('*').to_lowercase();
+    let rest =
+        ["year", "phase", "month", "quarter", "q", "y"].iter().find_map(|word| head.strip_prefix(word));
+    let rest = rest.unwrap_or(&head).trim();
+    !rest.is_empty() && rest.len() <= 4 && rest.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A row with a last column `Total`: the sum of its parts, or number times price.
+fn across(head: &[&str], cells: &[&str], line: &str, n: usize, found: &mut Vec<TextFault>) {
+    let name =
+        |at: usize| head.get(at).map(|head| head.trim_matches('*').trim().to_lowercase()).unwrap_or_default();
+    let is_total =
+        |at: &usize| matches!(name(*at).as_str(), "total" | "sum" | "in all" | "total cost" | "total costs");
+    let Some(at) = (2..head.len()).find(is_total) else { return };
+    let Some(claimed) = cells.get(at).and_then(|cell| number_of(cell)) else { return };
+    let numbers: Vec<(usize, Written)> =
+        (1..at).filter_map(|at| Some((at, number_of(cells.get(at)?)?))).collect();
+    let [(one, _), (other, _), ..] = numbers[..] else { return };
+    let all = numbers.iter();
+    let is_sum = all.clone().all(|(at, _)| is_share(&name(*at)))
+        || claimed.currency.is_some() && all.clone().all(|(_, number)| number.currency == claimed.currency);
+    let is_price =
+        |at: usize| ["price", "rate", "unit cost", "each", "per "].iter().any(|word| name(at).contains(word));
+    let (says, result) = if is_sum && numbers.iter().all(|(_, number)| !number.percent) {
+        ("adds up to", all.clone().try_fold(Number::from(0), |sum, (_, number)| sum.plus(number.number)))
+    } else if numbers.len() == 2 && (is_price(one) || is_price(other)) {
+        ("comes to", numbers[0].1.number.times(numbers[1].1.number))
+    } else {
+        return;
+    };
+    let off = if claimed.thousands > 0 || says == "comes to" { claimed.short() } else { Number::from(0) };
+    if let Some(result) = result
+        && result.minus(claimed.number).is_some_and(|gap| gap.abs() > off)
+    {
+        found.push(fault(n, line, format!("the row {says} {result}, not {}", claimed.number)));
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::civil::date;
 
 use serde_json::json;
 
-use super::{Calendar, Ledger, Phase, arithmetic, uncited};
+use super::{Calendar, Ledger, Phase, arithmetic, line_with, misstated, uncited};
 
 fn faults(text: &str) -> Vec<String> {
     arithmetic(text).iter().map(|fault| fault.message.clone()).collect()
@@ -46,6 +46,42 @@ fn what_adds_up_is_no_fault() {
         "| a | 1 |\n| b | x |\n| Total | 7 |",
         "| a | 1 |\n| b | 2 |\n| Subtotal | 3 |\n| c | 4 |\n| d | 5 |\n| Subtotal | 9 |\n| Total | 12 |",
         "| Total |\n| 3 |",
+        // In words.
+        "25% of EUR 6.4 million is EUR 1.6 million, and a third of it is more",
+        "EUR 1.6 million (25% of EUR 6.4 million)",
+        "EUR 1,130,000, that is 18% of the EUR 6.4 million budget",
+        "A contingency of 10% on EUR 5.8 million is EUR 0.58 million.",
+        "half of EUR 6.4 million is EUR 3.2 million",
+        "25% of EUR 6.4 million, EUR 200,000 a year",
+        "10% of EUR 850 a month is EUR 1,020 a year",
+        "34% of 32 stalls, 12 of them cold",
+        "20% of the 40 places in 3 towns is 8",
+        "visits rise from 60,000 to 90,000 (+50%), and costs fall from EUR 50 to EUR 40 (-20%)",
+        "widened from 20 to 30 stalls (60% of them cold)",
+        "the share grows from 30% to 40% (+10%)",
+        "21 stalls at EUR 850 a month for 12 months come to EUR 214,200 a year",
+        "21 stalls at EUR 850 a month for 2 years come to EUR 428,400",
+        "12 months at EUR 850 a month, EUR 10,200 in all",
+        "EUR 17,850 a month (EUR 214,200 a year)",
+        "7,500 visits a month (90,000 a year)",
+        "EUR 850 a month (EUR 900 a year later)",
+        "EUR 6.4 million less EUR 4.8 million leaves EUR 1.6 million",
+        "EUR 6.4 million divided by 32 stalls is EUR 200,000 a stall",
+        "10 - 12 weeks is 3 months, and 2 + 3 days is a week",
+        "EUR 3.2 million from the city and EUR 1.6 million from the fund are EUR 4.8 million together.",
+        "EUR 3.2 million and EUR 1.6 million of EUR 6.4 million are EUR 1 million together",
+        "Together EUR 3.2 million and EUR 1.6 million come to EUR 4.8 million.",
+        "EUR 6.4 million, of which EUR 3.2 million from the city and EUR 1.6 million from the fund.",
+        "Funding, EUR 6.4 million in all:\n- City: EUR 3.2 million\n- Fund: EUR 1.6 million\n- Bank: EUR 1.6 million\n",
+        "Funding, EUR 6.4 million in all:\n- City: EUR 3.2 million\n- Fund: open\n",
+        "Funding, EUR 6.4 million in all:\n\nEUR 5 million.",
+        "- City: EUR 3.2 million\n- Fund: EUR 1.6 million\n- Total: EUR 4.8 million\n",
+        "- Total: EUR 4.9 million\n- City: EUR 3.2 million\n",
+        "| Item | EUR |\n|---|---|\n| A | 1,000 |\n| B | 2,000 |\n| Total costs | 3,000 |",
+        "| Stalls | 32 |\n| Visits a day | 300 |\n| Total visits | 90,000 |",
+        "| Item | 2027 | 2028 | Total |\n|---|---|---|---|\n| A | EUR 1,000 | EUR 500 | EUR 1,500 |",
+        "| Item | Number | Price | Total |\n|---|---|---|---|\n| A | 3 | EUR 500 | EUR 1,500 |\n| B | x | EUR 1 | EUR 5 |",
+        "| Item | Low | High | Total |\n|---|---|---|---|\n| A | 3 | 5 | 40 |",
     ] {
         assert_eq!(faults(text), [""; 0], "{text}");
     }
@@ -83,6 +119,51 @@ fn what_does_not_is_told_with_what_it_comes_to() {
             "column 2 adds up to 66%, not 100%",
         ),
         ("| a | 1 |\n| b | 2 |\n| Subtotal | 4 |", "adds up to 3, not 4"),
+        ("25% of EUR 6.4 million is EUR 1.8 million", "comes to 1,600,000, not 1,800,000"),
+        ("EUR 1.6 million (20% of EUR 6.4 million)", "comes to 1,280,000, not 1,600,000"),
+        ("EUR 500,000, 20% of the budget of EUR 6.4 million", "comes to 1,280,000, not 500,000"),
+        ("8% of the 90,000 visits is 9,000", "comes to 7,200, not 9,000"),
+        ("A contingency of 10% on EUR 5.8 million is EUR 0.7 million.", "comes to 580,000"),
+        ("half of EUR 6.4 million is EUR 3.5 million", "comes to 3,200,000"),
+        ("visits rise from 60,000 to 90,000 (+40%)", "comes to 50%, not 40%"),
+        ("costs fall by 30% from EUR 50 to EUR 40", "comes to 20%, not 30%"),
+        ("21 stalls at EUR 850 a month for 12 months come to EUR 241,200 a year", "comes to 214,200"),
+        ("12 months at EUR 850 a month, EUR 12,000 in all", "comes to 10,200, not 12,000"),
+        ("EUR 850 a month over 24 months, EUR 24,000 in all", "comes to 20,400"),
+        ("EUR 17,850 a month (EUR 241,200 a year)", "comes to 214,200, not 241,200"),
+        ("EUR 214,200 a year, or EUR 18,750 a month", "comes to 17,850, not 18,750"),
+        ("EUR 6.4 million less EUR 4.8 million leaves EUR 1.7 million", "comes to 1,600,000"),
+        ("EUR 6.4 million divided by 32 stalls is EUR 20,000 a stall", "comes to 200,000, not 20,000"),
+        ("EUR 3.2 million and EUR 1.6 million are EUR 5.0 million together", "comes to 4,800,000"),
+        ("EUR 3.2 million and EUR 1.6 million add up to EUR 5.0 million", "comes to 4,800,000"),
+        (
+            "EUR 6.4 million, of which EUR 3.2 million from the city, EUR 1.6 million from the fund and EUR 1.9 million from the bank",
+            "its parts come to 6,700,000, more than 6,400,000",
+        ),
+        (
+            "Funding, EUR 6.4 million in all:\n\n- City: EUR 3.2 million\n- Fund: EUR 1.6 million\n- Bank: EUR 1.1 million",
+            "comes to 5,900,000, not 6,400,000",
+        ),
+        (
+            "- City: EUR 3.2 million\n- Fund: EUR 1.6 million\n- **Total**: EUR 4.9 million",
+            "comes to 4,800,000",
+        ),
+        (
+            "| Item | EUR |\n|---|---|\n| A | 1,000 |\n| B | 2,000 |\n| Total costs | 4,000 |",
+            "column 2 adds up to 3,000, not 4,000",
+        ),
+        (
+            "| Item | Cost |\n|---|---|\n| A | EUR 1,000 |\n| B | EUR 2,000 |\n| Total investment | EUR 4,000 |",
+            "adds up to 3,000, not 4,000",
+        ),
+        (
+            "| Item | 2027 | 2028 | Total |\n|---|---|---|---|\n| A | EUR 1,000 | EUR 500 | EUR 1,600 |",
+            "the row adds up to 1,500, not 1,600",
+        ),
+        (
+            "| Item | Number | Unit price | Total |\n|---|---|---|---|\n| A | 3 | EUR 500 | EUR 1,600 |",
+            "the row comes to 1,500, not 1,600",
+        ),
         ("| a | 1 | 0.1 |\n| b | 2 | 0.2 |\n| Total | 3 | 0.4 |", "column 3 adds up to 0.3, not 0.4"),
     ] {
         let found = faults(text).join("\n");
@@ -141,6 +222,14 @@ fn a_month_is_counted_from_what_it_names() {
         "Month 3 of the moon (August 1969)",
         "Month 3 (of four)",
         "by Month 6, September 2027",
+        "August 2028 (Month 3 of phase 2), then Month 6 = September 2027 and month 6, i.e. Q3 2027",
+        "Phase 2, Month 3 (August 2028); **Construction** – Month 3: 2028-08-15",
+        "Month 3 of phase two (15 Aug 2028) | Month 6 | 2027-09-01 |",
+        "three months after the start of phase 2 (2028-08-15), 6 months after the start: September 2027",
+        "Phase 7, Month 3 (May 1990); Month 3 of the moon, May 1990",
+        "Months 3-5 of phase 2 (May to July 1990)",
+        "By Month 6 the roof is closed; May 1990 was another time.",
+        "Monday 1 March 2027, and on Monday, 2027-03-01",
     ] {
         assert_eq!(calendar.faults(text), [], "{text}");
     }
@@ -148,6 +237,16 @@ fn a_month_is_counted_from_what_it_names() {
         ("Month 27 (July 2029)", "is 2029-06, 27 months from the start (2027-03-01)"),
         ("Month 3 of phase 2 (June 2027)", "is 2028-08, 3 months from the start of phase 2 (2028-05-15)"),
         ("Month 3 of construction (2028-09-15)", "is 2028-08"),
+        ("in May 2027 (Month 3 of phase 2)", "is 2028-08"),
+        ("Month 3 of phase 2: May 2027", "is 2028-08"),
+        ("Month 3 of phase two – 1 May 2027", "is 2028-08"),
+        ("month 27, i.e. July 2029", "is 2029-06"),
+        ("Phase 2, Month 3 (June 2027)", "is 2028-08, 3 months from the start of Phase 2"),
+        ("Month 3 of Construction (May 1, 2027)", "is 2028-08"),
+        ("three months after the start of phase 2 (2027-06-01)", "is 2028-08"),
+        ("Month 6 = Q4 2027", "is 2027-09"),
+        ("| Month 6 | 2027-10-01 |", "is 2027-09"),
+        ("on Tuesday, 1 March 2027", "is a Monday"),
     ] {
         let found = calendar.faults(text);
         assert!(found.iter().any(|fault| fault.message.contains(wanted)), "{text}: {found:?}");
@@ -186,5 +285,57 @@ fn a_number_that_no_fact_has_is_found() {
         ("15,000 m³", "no fact has 15,000"),
     ] {
         assert_eq!(found(text), [wanted], "{text}");
+    }
+}
+
+#[test]
+fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
+    let ledger = Ledger::read(&json!([
+        {"id": "budget", "name": "Budget", "value": 6_400_000, "currency": "EUR"},
+        {"id": "soil", "name": "Soil clean-up", "value": 420_000, "currency": "EUR"},
+        {"id": "rent", "name": "Rent", "value": 850, "unit": "EUR/month"}
+    ]))
+    .unwrap();
+    let found = |text: &str| -> Vec<String> {
+        misstated(text, &ledger).into_iter().map(|fault| fault.message).collect()
+    };
+    for text in [
+        "The budget of EUR 6.4 million; the budget is EUR 420,000 in part",
+        "The marketing budget of EUR 20,000, a budget of EUR 20,000, and the rent is EUR 900",
+        "The budget of EUR 20,000 for tests. Soil clean-up costs EUR 150,000 more.",
+        "| Soil clean-up | EUR 420,000 | 6 |",
+        "The budget is USD 5, or EUR 6 million a year; budgets of EUR 7",
+    ] {
+        assert_eq!(found(text), [""; 0], "{text}");
+    }
+    for (text, wanted) in [
+        (
+            "Of the budget of EUR 7.4 million half is there.",
+            "EUR 6,400,000 is the figure of the plan, not this",
+        ),
+        ("**Budget**: EUR 6.4 billion", ": off by a power of a thousand"),
+        ("One.\nIn all. The total budget is about EUR 6.5 million.", "EUR 6,400,000 is"),
+        ("| Soil clean-up | EUR 240,000 |", "EUR 420,000 is"),
+        ("For soil clean-up € 240,000 are set aside", "EUR 420,000 is"),
+    ] {
+        let found = found(text).join("\n");
+        assert!(found.contains(wanted), "{text}: {found}");
+    }
+}
+
+#[test]
+fn the_line_that_has_an_amount_is_found() {
+    let text = "One.\nEUR 0.3 million of 480,000 up to the permit, 34%\n| Pilot | 45,000 |\n";
+    for (amount, line) in [
+        ("EUR 300,000", Some(2)),
+        ("480,000", Some(2)),
+        ("EUR 45,000", Some(3)),
+        ("34%", Some(2)),
+        ("EUR 300,001", None),
+        ("USD 300,000", None),
+        ("0.34", None),
+        ("nothing", None),
+    ] {
+        assert_eq!(line_with(text, amount), line, "{amount}");
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers of a text that no fact has.
+//! Numbers of a text that no fact has, and amounts of money that a text gives to a fact and are others.
 
 use super::TextFault;
 use super::claims::{fault, sentences};
@@ -6,6 +6,105 @@ use super::facts::Ledger;
 use super::formula::Amount;
 use super::number::Number;
 use super::scan::{Token, tokens};
+
+/// Whether a number may be in the currency of a fact.
+fn is_in(written: Option<&str>, fact: Option<&str>) -> bool {
+    match (written, fact) {
+        // A sign such as € may stand for several codes.
+        (Some(written), Some(fact)) => written == fact || written.chars().count() == 1,
+        (Some(_), None) => false,
+        (None, _) => true,
+    }
+}
+
+/// Words that may stand between the name of a figure and its amount.
+const LINKS: [&str; 12] =
+    ["of", "is", "are", "was", "at", "costs", "comes", "to", "about", "with", "amounts", "the"];
+/// Words before a name of one word that make it the one of the plan: not `the marketing budget`, nor `a reserve`.
+const WHOLE: [&str; 7] = ["the", "total", "whole", "overall", "entire", "project's", "plan's"];
+/// Words behind an amount that make it another thing: a part, a rate, a difference.
+const OTHER: [&str; 15] = [
+    "a", "an", "per", "each", "every", "for", "from", "in", "of", "more", "less", "too", "over", "under",
+    "by",
+];
+
+/// Amounts of money that stand right behind the name of a fact and are neither its value nor that of another fact: `the
+/// budget of EUR 7.4 million`.
+pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
+    let money: Vec<(String, &str, &[Number; 3], String)> = facts
+        .facts()
+        .iter()
+        .filter_map(|fact| {
+            let Amount::Quantity { range, unit } = &fact.amount else { return None };
+            let name = fact.members.get("name")?.as_str()?;
+            // A rate is given with its unit, which is not compared here.
+            let currency = unit.currency().filter(|currency| unit.word() == Some(currency))?;
+            Some((name.to_lowercase(), fact.text.as_str(), range, currency))
+        })
+        .collect();
+    let mut found = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        for sentence in line.split(". ") {
+            let tokens = tokens(sentence);
+            for (at, placed) in tokens.iter().enumerate() {
+                let Token::Number(written) = &placed.token else { continue };
+                let Some(code) = &written.currency else { continue };
+                if matches!(tokens.get(at + 1).map(|next| &next.token), Some(Token::Word(word)) if OTHER.contains(&word.as_str()))
+                {
+                    continue;
+                }
+                let is = |range: &[Number; 3]| {
+                    range.iter().any(|number| {
+                        number.minus(written.number).is_some_and(|gap| gap.abs() <= written.short())
+                    })
+                };
+                if money.iter().any(|(_, _, range, _)| is(range)) {
+                    continue;
+                }
+                // The words before it, without what may stand between.
+                let mut before = at;
+                while before > 0 && at - before < 4 {
+                    let is_link = match &tokens[before - 1].token {
+                        Token::Word(word) => LINKS.contains(&word.as_str()),
+                        Token::Break | Token::Equals | Token::About => true,
+                        Token::Operator(_) | Token::Number(_) => false,
+                    };
+                    if !is_link {
+                        break;
+                    }
+                    before -= 1;
+                }
+                let Some(last) = tokens[..before].last() else { continue };
+                let words = sentence[..last.at.1].to_lowercase();
+                let named = money.iter().find(|(name, _, _, currency)| {
+                    let Some(front) = words.strip_suffix(name.as_str()) else { return false };
+                    let first = front.trim_end_matches([' ', '*', '_']);
+                    let is_word = !front.ends_with(char::is_alphanumeric);
+                    let is_whole = name.contains(' ')
+                        || first.is_empty()
+                        || first.ends_with(['|', '-', ':'])
+                        || WHOLE.contains(&first.rsplit(' ').next().unwrap_or_default());
+                    is_word && is_whole && is_in(Some(code), Some(currency))
+                });
+                let Some((name, wanted, range, _)) = named else { continue };
+                let is_power = [3, -3, 6, -6].iter().any(|&power| {
+                    written.number.scaled(power).is_some_and(|number| {
+                        range.iter().any(|value| {
+                            value
+                                .minus(number)
+                                .is_some_and(|gap| gap.abs() <= value.abs().scaled(-2).unwrap_or(gap))
+                        })
+                    })
+                });
+                let hint = if is_power { ": off by a power of a thousand" } else { "" };
+                let first = words.len() - name.len();
+                let said = sentence.get(first..placed.at.1).unwrap_or(sentence);
+                found.push(fault(n + 1, said, format!("{wanted} is the figure of the plan, not this{hint}")));
+            }
+        }
+    }
+    found
+}
 
 /// Amounts of money, percentages and numbers from ten thousand on that are neither the value nor a bound of a fact, at
 /// the places they are written with. Smaller numbers and years are passed over: they are mostly counts and days.
@@ -27,13 +126,8 @@ pub fn uncited(text: &str, facts: &Ledger) -> Vec<TextFault> {
                 let is_short = written.percent || written.thousands > 0;
                 let off = if is_short { written.short() } else { Number::from(0) };
                 let is_known = known.iter().any(|(number, currency)| {
-                    let same = match (&written.currency, currency) {
-                        // A sign such as € may stand for several codes.
-                        (Some(written), Some(fact)) => written == fact || written.chars().count() == 1,
-                        (Some(_), None) => false,
-                        (None, _) => true,
-                    };
-                    same && number.minus(written.number).is_some_and(|gap| gap.abs() <= off)
+                    is_in(written.currency.as_deref(), currency.as_deref())
+                        && number.minus(written.number).is_some_and(|gap| gap.abs() <= off)
                 });
                 if is_figure && !is_known && written.number != Number::from(0) {
                     let said = &sentence[placed.at.0..placed.at.1];
@@ -46,4 +140,23 @@ pub fn uncited(text: &str, facts: &Ledger) -> Vec<TextFault> {
         }
     }
     found
+}
+
+/// The first line of a text that has an amount, however it is written: `EUR 0.3 million` is EUR 300,000.
+pub fn line_with(text: &str, amount: &str) -> Option<usize> {
+    let number = |placed: &super::scan::Placed| match &placed.token {
+        Token::Number(written) => Some(written.clone()),
+        _ => None,
+    };
+    let wanted = tokens(amount).iter().find_map(number)?;
+    let is_it = |line: &str| {
+        tokens(line).iter().filter_map(number).any(|written| {
+            let same = match (&wanted.currency, &written.currency) {
+                (Some(one), Some(other)) => is_in(Some(other), Some(one)) || is_in(Some(one), Some(other)),
+                _ => true,
+            };
+            same && wanted.percent == written.percent && wanted.number == written.number
+        })
+    };
+    text.lines().position(is_it).map(|at| at + 1)
 }

@@ -17,6 +17,8 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("fact_faults", fact_faults);
     env.add_filter("arithmetic", arithmetic);
     env.add_filter("uncited", uncited);
+    env.add_filter("misstated", misstated);
+    env.add_filter("line_with", line_with);
     env.add_filter("date_faults", date_faults);
     env.add_filter("edited", edited);
     env.add_filter("sources", sources);
@@ -60,6 +62,16 @@ fn uncited(text: String, list: &Value) -> Result<Value, Error> {
     Ok(Value::from_serialize(figures::uncited(&text, &agreed(list)?)))
 }
 
+/// Amounts of money that stand behind the name of a fact of a list and are others.
+fn misstated(text: String, list: &Value) -> Result<Value, Error> {
+    Ok(Value::from_serialize(figures::misstated(&text, &agreed(list)?)))
+}
+
+/// The first line of a text that has an amount; none if it has not.
+fn line_with(text: String, amount: String) -> Option<usize> {
+    figures::line_with(&text, &amount)
+}
+
 /// The sources in `evidence/`, a list of files, with what they say of the facts of a list. None is too old here: what a
 /// template makes does not depend on the day.
 fn sources(files: &Value, list: &Value) -> Result<Value, Error> {
@@ -86,7 +98,7 @@ fn given_dates(text: String, kwargs: Kwargs) -> Result<Vec<String>, Error> {
     Ok(figures::dates_of(&text, start))
 }
 
-/// A text or data with its dates moved: `move` has `from`, `to` and `fixed`, the dates that stay.
+/// A text or data with its dates moved: `move` has `from`, `to` and `fixed`, the dates that stay, and `language`.
 fn moved(value: Value, by: &Value) -> Result<Value, Error> {
     let text = |key: &str| by.get_attr(key).ok().and_then(|it| it.as_str().map(str::to_owned));
     let (Some(from), Some(to)) = (text("from"), text("to")) else {
@@ -98,7 +110,8 @@ fn moved(value: Value, by: &Value) -> Result<Value, Error> {
     if from == to {
         return Ok(value);
     }
-    let by = figures::Move::new(day(&from)?, day(&to)?, &fixed);
+    let language = text("language");
+    let by = figures::Move::new(day(&from)?, day(&to)?, &fixed, language.as_deref());
     let mut data = serde_json::to_value(&value).map_err(|error| wrong(format!("not data: {error}")))?;
     by.value(&mut data);
     Ok(Value::from_serialize(data))

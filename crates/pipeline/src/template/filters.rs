@@ -11,7 +11,7 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 14] = [
     "arithmetic",
     "date_faults",
     "days_until",
@@ -22,7 +22,9 @@ pub const NAMES: [&str; 12] = [
     "fromjson",
     "fromjsonl",
     "fromtoml",
+    "line_with",
     "mentions",
+    "misstated",
     "uncited",
 ];
 
