@@ -260,7 +260,8 @@ impl Disk {
 
     fn edit(&mut self, path: &str, node: Option<usize>) {
         let (folder, name) = split(path);
-        let Some(&folder) = self.live.get(folder) else { return };
+        // The end of its own making may be heard of later, if another thread made it.
+        let Some(folder) = self.node(folder) else { return };
         let number = self.changes;
         self.edits.push(Edit { number, folder, name: name.to_owned(), node, sure: false });
     }

@@ -22,6 +22,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batches;
 mod commands;
 mod disk;
 mod execute;

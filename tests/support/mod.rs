@@ -1,6 +1,8 @@
 //! What the black-box tests stand on: a scripted model server ([`FakeLlm`]) and a run directory of
 //! its own with the built program ([`Space`]). Knows the files and the command line, no code of `src/`.
 
+#[allow(dead_code, reason = "not every test is about batches")]
+pub mod batching;
 #[allow(dead_code, reason = "not every test looks at a bill")]
 pub mod caching;
 mod fifo;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::http::Exchange;
 use super::{CallError, CallProgress, Class, Reply, Request};
 use planexe_base::cancel::Cancel;
 
@@ -18,7 +19,7 @@ pub const MOST_CALLS: usize = 10_000;
 /// Most bytes of their requests. OpenAI takes 200 MB, Anthropic 256 MB.
 pub const MOST_BYTES: usize = 100 << 20;
 /// Most bytes of their answers.
-pub(crate) const MOST_ANSWERED: u64 = 1 << 30;
+const MOST_ANSWERED: u64 = 1 << 30;
 /// A batch counts for half of the price.
 pub const SHARE: f64 = 0.5;
 
@@ -194,6 +195,19 @@ pub(crate) fn look_through(
 /// A text of a vendor's answer.
 pub(crate) fn text(value: &Value, name: &str) -> Option<String> {
     value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// Adds the answers of a vendor's file, a line each, as `served` reads one.
+pub(crate) fn add_answers(
+    answers: &mut Answers,
+    mut file: Exchange<'_>,
+    served: impl Fn(&Value) -> Served,
+) -> Result<(), CallError> {
+    file.each_value(MOST_ANSWERED, |line| {
+        if let Some(id) = text(&line, "custom_id") {
+            answers.insert(id, served(&line));
+        }
+    })
 }
 
 /// The context of requests that nobody follows.

@@ -170,7 +170,9 @@ impl Store {
     pub fn sweep<'a>(&self, output_dirs: impl IntoIterator<Item = &'a str>) -> Result<usize, FsError> {
         let mut swept = 0;
         let planexe = self.planexe_dir();
-        for dir in ["", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live", "edit"] {
+        for dir in [
+            "", "tmp", "sidecars", "partial", "history", "logs", "passed", "retry", "live", "edit", "batches",
+        ] {
             swept += fs::sweep_temps(&planexe.join(dir))?;
         }
         for (receiver, _) in fs::list_dir(&planexe.join("outbox"))? {

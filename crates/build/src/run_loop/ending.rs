@@ -111,7 +111,7 @@ impl Build<'_> {
                 .graph()
                 .ids()
                 .all(|id| matches!(self.engine.settled(id), Some(Resolution::Fresh | Resolution::Done)));
-        if let Err(error) = self.ctx.pooled.close(&self.ctx, all) {
+        if let Err(error) = self.ctx.pooled.close(&self.ctx, all, self.records.is_begun()) {
             self.records.keep_error(error);
         }
         if let Err(error) = self.ctx.logs.catch_up().and_then(|()| self.ctx.store.batch().end(all)) {

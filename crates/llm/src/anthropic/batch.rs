@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Anthropic, read};
 use crate::batches::{
-    APART, Alone, Answers, Batches, Found, MOST_ANSWERED, PAGE, Served, Standing, Wanted, at_half,
+    APART, Alone, Answers, Batches, Found, PAGE, Served, Standing, Wanted, add_answers, at_half,
     look_through, plain, text,
 };
 use crate::http::Exchange;
@@ -143,11 +143,7 @@ impl Batches for Anthropic {
         let mut answers = Answers::new();
         let alone = Alone::new();
         let path = format!("/{}/results", plain(&standing.id)?);
-        self.about(&path, None, &alone.context(cancel))?.each_value(MOST_ANSWERED, |line| {
-            if let Some(id) = text(&line, "custom_id") {
-                answers.insert(id, served(&line));
-            }
-        })?;
+        add_answers(&mut answers, self.about(&path, None, &alone.context(cancel))?, served)?;
         Ok(answers)
     }
 

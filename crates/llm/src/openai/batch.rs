@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::OpenAi;
 use super::answer::read;
 use crate::batches::{
-    Alone, Answers, Batches, Found, MOST_ANSWERED, PAGE, Served, Standing, Wanted, at_half, look_through,
+    Alone, Answers, Batches, Found, PAGE, Served, Standing, Wanted, add_answers, at_half, look_through,
     plain, text,
 };
 use crate::http::Exchange;
@@ -167,12 +167,7 @@ impl Batches for OpenAi {
         for file in &standing.files {
             let alone = Alone::new();
             let path = format!("files/{}/content", plain(file)?);
-            let mut exchange = self.about(&path, None, &alone.context(cancel))?;
-            exchange.each_value(MOST_ANSWERED, |line| {
-                if let Some(id) = text(&line, "custom_id") {
-                    answers.insert(id, served(&line));
-                }
-            })?;
+            add_answers(&mut answers, self.about(&path, None, &alone.context(cancel))?, served)?;
         }
         Ok(answers)
     }

@@ -65,10 +65,17 @@ impl Pool {
 impl Pooled {
     /// At the end of a build: answers that were paid for, and that no task asked for, are kept as those of what they were
     /// asked for. A task that is made from something else by now does not use them. What else there is of a batch stays
-    /// until `all` tasks are done.
-    pub fn close(&self, ctx: &BuildContext, all: bool) -> Result<(), FsError> {
+    /// until `all` tasks are done. `sweeps`: so it is with batches that no task of this build asked for; an earlier build
+    /// was killed before it forgot them.
+    pub fn close(&self, ctx: &BuildContext, all: bool, sweeps: bool) -> Result<(), FsError> {
         for (endpoint, pool) in &self.all {
-            let batches = std::mem::take(&mut pool.state.lock().batches);
+            let mut state = pool.state.lock();
+            if sweeps && ctx.project.endpoints[*endpoint].model.is_batched() {
+                // One that cannot be read is left alone, and told of when a task asks for a batch.
+                let _ = pool.load(ctx, *endpoint, &mut state);
+            }
+            let batches = std::mem::take(&mut state.batches);
+            drop(state);
             for batch in batches {
                 keep_rest(ctx, *endpoint, &batch, all)?;
             }

@@ -136,9 +136,9 @@ impl Machine {
         Machine { disk, kept, doubt, fresh: false, ..Machine::fresh(calls, now) }
     }
 
-    /// Whether its vendor has it, and was asked for it since the build began.
+    /// Whether its vendor has it, was asked for it since the build began, and did not give its answers.
     pub(super) fn is_seen(&self) -> bool {
-        self.seen
+        self.seen && !self.fetched
     }
 
     /// Whether its answers are on disk.

@@ -45,7 +45,9 @@ fn nothing_is_sent_before_it_is_noted() {
     assert_eq!(machine.next(&now(9.0)), Step::Look);
     machine.looked(Ok((&standing(true, 4), Some(3))), &now(9.0), &SPANS);
     assert_eq!(machine.next(&now(99.0)), Step::Look, "an answer is not listed yet");
+    assert!(machine.is_seen());
     machine.looked(Ok((&standing(true, 4), Some(4))), &now(99.0), &SPANS);
+    assert!(!machine.is_seen(), "nobody loses patience while its answers are written");
     assert_eq!(machine.next(&now(99.0)), Step::Note);
     machine.noted();
     assert_eq!(machine.next(&now(99.0)), Step::Keep);
