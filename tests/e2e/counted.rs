@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::wire::{Dialect, Step, Wire, send};
-use crate::support::{FakeLlm, Fifo, Space};
+use crate::support::{FakeLlm, Fifo, Space, patiently, until};
 
 /// Asks for a completion; the body's text is `$1`.
 const ASK: &str = r#"ask() {
@@ -100,6 +100,51 @@ fn calls_of_an_agent_take_turns_with_those_of_prompts() {
     space.write("pipeline.toml", more);
     space.build().exits(0);
     assert_eq!((server.total(), server.most_in_flight()), (5, 1));
+}
+
+/// What an agent is seen to do.
+fn is_waiting(space: &Space) -> Option<()> {
+    space.status("agent")["doing"].as_str()?.starts_with("waiting for its model").then_some(())
+}
+
+#[test]
+fn time_in_which_its_calls_wait_is_not_counted() {
+    patiently(|factor| {
+        let server = FakeLlm::new();
+        let space = space(&server, "", "ask call > \"$1\"\n");
+        space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+        let limits = format!("kind = \"agent\"\ntimeout = \"{factor}s\"\nstall_timeout = \"{factor}s\"\n");
+        space.edit("pipeline.toml", "kind = \"agent\"\n", &limits);
+        let more =
+            space.read("pipeline.toml") + "[task.p]\noutputs = [\"p.txt\"]\nprompt = \"TASK=p\\nNow.\"\n";
+        space.write("pipeline.toml", more);
+        server.hold("p");
+        let build = space.spawn(&["build", "p", "agent"]);
+        server.wait_for_call("p");
+        until("the agent waits", || is_waiting(&space));
+        std::thread::sleep(std::time::Duration::from_secs(u64::from(2 * factor)));
+        assert_eq!(server.total(), 1);
+        server.release("p");
+        build.wait().exits(0);
+        assert_eq!(server.total(), 2);
+    });
+}
+
+#[test]
+fn a_pause_holds_the_calls_of_an_agent() {
+    let server = FakeLlm::new();
+    let space = space(&server, "", "ask one > \"$1\"\ncat ../gate\nask two >> \"$1\"\n");
+    let gate = Fifo::new(space.root().join("gate"));
+    let build = space.spawn(&["build"]);
+    let held = gate.wait_for_reader();
+    space.run(&["pause"]).exits(0);
+    until("it is paused", || build.stderr().contains("paused").then_some(()));
+    drop(held);
+    until("its call is held", || is_waiting(&space));
+    assert_eq!(server.total(), 1);
+    space.run(&["resume"]).exits(0);
+    build.wait().exits(0);
+    assert_eq!(server.total(), 2);
 }
 
 #[test]

@@ -184,3 +184,33 @@ fn a_task_with_another_model_goes_there_and_stays() {
     assert_eq!((server.total(), second.total()), (2, 1));
     assert!(space.is_done("t4.txt"));
 }
+
+/// An agent of four calls. It takes a refusal for an answer, and says that it is done.
+#[test]
+fn an_agent_that_meets_the_limit_is_not_believed_and_runs_again_after_it() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 0, 2);
+    let task = "[task.agent]\noutputs = [\"out.txt\"]\ncommand = [\"sh\", \"agent.sh\", \"$out\"]\ncalls = \"fake\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + task + &tasks(2));
+    let script = "echo >> ../starts\nfor n in 1 2 3 4; do\n  curl -sS -H \"authorization: Bearer $OPENAI_API_KEY\" -d \"{\\\"messages\\\":[{\\\"role\\\":\\\"user\\\",\\\"content\\\":\\\"TASK=c$n\\\"}]}\" \"$OPENAI_BASE_URL/chat/completions\" >> \"$1\"\ndone\n";
+    space.write("agent.sh", script);
+    let starts =
+        || std::fs::read_to_string(space.root().join("starts")).map_or(0, |text| text.lines().count());
+    let out = space.run(&["build", "agent"]).exits(3);
+    out.says(&["parked: fake", "rate_limit: HTTP 429: The usage limit has been reached"]);
+    // The third met the limit; the fourth reached no server.
+    assert_eq!((server.total(), starts(), space.exists("out.txt")), (3, 1, false));
+    let events = space.lines("events.jsonl");
+    assert_eq!(events.iter().filter(|event| event["event"] == "model.parked").count(), 1);
+    assert_eq!(space.report()["parked"][0]["model"], "fake");
+    // It is not even started before the reset, nor is anything else asked.
+    space.run(&["build"]).exits(3).says(&["usage limit of `fake`"]);
+    assert_eq!((server.total(), starts()), (3, 1));
+    server.script(|_| Answer::Default);
+    reset_in(&space, 1);
+    space.run(&["resume", "--at-reset"]).exits(0).says(&["answers again"]);
+    assert_eq!((server.total(), starts()), (3 + 2 + 2, 2), "two calls of the agent, and the prompts");
+    let status = space.status("agent");
+    assert_eq!(status["usage"]["calls"], 4, "{status}");
+    space.assert_nothing_to_do(&server);
+}

@@ -144,6 +144,11 @@ impl Limiter {
         self.parked.is_some()
     }
 
+    /// Until when nobody asks it, by its usage limit.
+    pub fn parked_until(&self, now: Duration) -> Option<Duration> {
+        self.parked.filter(|until| now < *until)
+    }
+
     /// Until when another model is asked, where there is one.
     pub fn held_long_until(&self, now: Duration) -> Option<Duration> {
         self.is_held_long(now).then_some(self.hold_until.max(self.silent_until))

@@ -62,6 +62,20 @@ pub struct Limits {
 /// A sum that changes whenever a program writes something; called now and then from another thread.
 pub type Growth = Box<dyn Fn() -> u64 + Send>;
 
+/// How long a program has waited so far for what no limit counts; called like [`Growth`].
+pub type Waited = Box<dyn Fn() -> Duration + Send>;
+
+/// What is looked at while a program runs.
+#[derive(Default)]
+pub struct Looks {
+    /// What it has written.
+    pub growth: Option<Growth>,
+    /// How long it has waited.
+    pub waited: Option<Waited>,
+    /// Whether it is to end, and no other.
+    pub cancel: Option<Cancel>,
+}
+
 /// Why planexe ends a program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Cut {
@@ -75,9 +89,10 @@ struct Watched {
     began: Instant,
     deadline: Option<Instant>,
     stall: Option<Duration>,
-    growth: Option<Growth>,
-    own: Option<Cancel>,
+    looks: Looks,
     last_growth: (u64, Instant),
+    /// Of [`Looks::waited`], what the limits were put off by.
+    waited: Duration,
     cut: Option<Cut>,
     kill_at: Option<Instant>,
 }
@@ -115,7 +130,7 @@ impl Watchdog {
 
     /// Runs a program to its end. Standard input, output and error are the caller's to set.
     pub fn run(&self, command: &mut Command, limits: Limits, growth: Option<Growth>) -> ProcessEnd {
-        self.run_one(|lifeline| start_with(lifeline, command), limits, growth, None)
+        self.run_one(|lifeline| start_with(lifeline, command), limits, Looks { growth, ..Looks::default() })
     }
 
     /// [`Watchdog::run`] for a program that can also be cancelled by itself. `start` starts it, as the leader of a
@@ -124,10 +139,9 @@ impl Watchdog {
         &self,
         start: impl FnOnce(&Lifeline) -> std::io::Result<Pid>,
         limits: Limits,
-        growth: Option<Growth>,
-        own: Option<Cancel>,
+        looks: Looks,
     ) -> ProcessEnd {
-        if self.cancel.is_killing() || own.as_ref().is_some_and(Cancel::is_killing) {
+        if self.cancel.is_killing() || looks.cancel.as_ref().is_some_and(Cancel::is_killing) {
             return ProcessEnd::Cancelled;
         }
         self.start_thread();
@@ -147,9 +161,9 @@ impl Watchdog {
                 // One beyond all time is none.
                 deadline: limits.timeout.and_then(|timeout| now.checked_add(timeout)),
                 stall: limits.stall,
-                growth,
-                own,
+                looks,
                 last_growth: (0, now),
+                waited: Duration::ZERO,
                 cut: None,
                 kill_at: None,
             };
@@ -244,10 +258,8 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
         let killing = cancel.is_killing();
         let apart = state.seen.map_or(Duration::ZERO, |seen| now - seen);
         let missed = clock::stood_still(apart, LOOK);
-        if !missed.is_zero() {
-            state.groups.values_mut().for_each(|watched| watched.stood_still(now, missed));
-        }
         for watched in state.groups.values_mut() {
+            watched.put_off(now, missed);
             watched.look(now, killing);
         }
         // Cancel has no bell: with programs running it is looked at every quarter second.
@@ -259,11 +271,17 @@ fn guard(watch: &(Mutex<Watch>, Condvar), cancel: &Cancel) {
 }
 
 impl Watched {
-    /// Nobody looked for so long: that is not counted.
-    fn stood_still(&mut self, now: Instant, missed: Duration) {
+    /// Nobody looked for so long, or it waited meanwhile: the longer of the two is not counted.
+    fn put_off(&mut self, now: Instant, missed: Duration) {
+        let waited = self.looks.waited.as_ref().map_or(Duration::ZERO, |waited| waited());
+        let by = waited.saturating_sub(self.waited).max(missed);
+        if by.is_zero() {
+            return;
+        }
+        self.waited = self.waited.max(waited);
         let age = now.saturating_duration_since(self.began);
-        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(missed.min(age)));
-        self.last_growth.1 = (self.last_growth.1 + missed).min(now.max(self.last_growth.1));
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(by.min(age)));
+        self.last_growth.1 = (self.last_growth.1 + by).min(now.max(self.last_growth.1));
     }
 
     fn look(&mut self, now: Instant, killing: bool) {
@@ -273,13 +291,13 @@ impl Watched {
             }
             return;
         }
-        if let Some(growth) = &self.growth {
+        if let Some(growth) = &self.looks.growth {
             let size = growth();
             if size != self.last_growth.0 {
                 self.last_growth = (size, now);
             }
         }
-        let cut = if killing || self.own.as_ref().is_some_and(Cancel::is_killing) {
+        let cut = if killing || self.looks.cancel.as_ref().is_some_and(Cancel::is_killing) {
             Cut::Cancelled
         } else if self.deadline.is_some_and(|deadline| now >= deadline) {
             Cut::TimedOut
@@ -466,5 +484,50 @@ pub fn lifeline_main(name: &str, mut input: impl std::io::Read) {
     groups.extend(carrying(name));
     for &group in &groups {
         let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_a_program_waited_is_not_counted() {
+        let began = Instant::now();
+        let after = |seconds: u64| began + Duration::from_secs(seconds);
+        let waited = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&waited);
+        let mut watched = Watched {
+            // Never signalled: no look here finds it over its time.
+            group: rustix::process::getpid(),
+            began,
+            deadline: Some(after(10)),
+            stall: None,
+            looks: Looks {
+                waited: Some(Box::new(move || Duration::from_secs(told.load(Ordering::Relaxed)))),
+                ..Looks::default()
+            },
+            last_growth: (0, began),
+            waited: Duration::ZERO,
+            cut: None,
+            kill_at: None,
+        };
+        for (at, waited_s, missed_s, deadline, growth) in [
+            (2, 0, 0, 10, 0),
+            (6, 4, 0, 14, 4),
+            (8, 4, 0, 14, 4),
+            // The computer slept while it waited: once.
+            (11, 7, 3, 17, 7),
+            (20, 7, 6, 23, 13),
+        ] {
+            waited.store(waited_s, Ordering::Relaxed);
+            watched.put_off(after(at), Duration::from_secs(missed_s));
+            watched.look(after(at), false);
+            assert_eq!(
+                (watched.deadline, watched.last_growth.1, watched.cut),
+                (Some(after(deadline)), after(growth), None),
+                "{at}"
+            );
+        }
     }
 }

@@ -92,6 +92,8 @@ pub struct Needs {
     pub share: Share,
     /// The place other than the build itself that runs it, of whose turns it takes one.
     pub elsewhere: Option<usize>,
+    /// The endpoint that its own program calls.
+    pub calls: Option<usize>,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
     /// The lane it has to itself while it runs; who has it is the engine's to know.
@@ -156,6 +158,7 @@ impl Slots {
             && self.gpus.fits(needs.share.gpus.into())
             && needs.elsewhere.and_then(|at| self.elsewhere.get(at)).is_none_or(|turns| turns.is_free())
             && needs.pool.is_none_or(|pool| self.pools[pool].is_free())
+            && needs.calls.is_none_or(|at| self.endpoints[at].parked_until(now).is_none())
             && needs.endpoint.is_none_or(|at| self.endpoints[at].can_start(now, tokens) == Start::Ready)
     }
 
@@ -244,6 +247,9 @@ impl Slots {
 
     /// When an endpoint that is held back by time may be asked again.
     pub fn next_chance(&self, needs: Needs, tokens: u64, now: Duration) -> Option<Duration> {
+        if let Some(until) = needs.calls.and_then(|at| self.endpoints[at].parked_until(now)) {
+            return Some(until);
+        }
         match self.endpoints[needs.endpoint?].can_start(now, tokens) {
             Start::NotBefore(at) => Some(at),
             Start::Ready | Start::Full => None,

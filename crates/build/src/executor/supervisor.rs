@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::exit;
 use planexe_base::fs;
-use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog, start_with};
+use planexe_base::process::{Lifeline, Limits, Looks, ProcessEnd, Watchdog, start_with};
 use planexe_store::Store;
 use planexe_store::jobs::JobFiles;
 
@@ -132,7 +132,7 @@ fn run(files: &JobFiles, cancel: &Cancel, look: Duration) -> ProcessEnd {
     };
     let lifeline = Lifeline::new(std::env::current_exe().ok());
     let watchdog = Watchdog::new(cancel.clone(), Arc::clone(&lifeline));
-    match watchdog.run_one(start, limits, Some(Box::new(growth)), None) {
+    match watchdog.run_one(start, limits, Looks { growth: Some(Box::new(growth)), ..Looks::default() }) {
         // A queue ends every process of a job at once: the program may be gone before its supervisor has heard of it.
         ProcessEnd::Signalled(SIGTERM) if is_told(cancel) => ProcessEnd::Cancelled,
         end => end,

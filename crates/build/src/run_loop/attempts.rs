@@ -312,8 +312,8 @@ impl Attempt {
     /// in which nobody listened to it.
     pub(super) fn look(&mut self, now: Instant, missed: Duration) -> Option<Duration> {
         let mark = self.live.mark();
-        // The vendor has it, and tells of no progress of its own.
-        if mark != self.mark || self.live.is_in_batch() {
+        // A vendor that has it in a batch tells of no progress, and who waits for a turn makes none.
+        if mark != self.mark || self.live.is_waiting() {
             (self.mark, self.got_on, self.got_on_at) = (mark, now, SystemTime::now());
         }
         self.got_on = (self.got_on + missed).min(now);

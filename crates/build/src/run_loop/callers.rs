@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::Build;
 use super::inbox::WorkerMessage;
-use crate::runner::Turns;
-use planexe_base::cancel::Cancel;
-use planexe_base::limits::Start;
+use crate::runner::{Turn, Turns};
+use planexe_base::cancel::{Cancel, Level};
+use planexe_base::limits::{self, Start};
+use planexe_base::message::Message;
 use planexe_engine::slots::CallEnd;
+use planexe_llm::Class;
 
 /// How often who waits for a turn looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
@@ -17,8 +19,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(super) struct WantedCall {
     endpoint: usize,
     tokens: u64,
-    /// Told that it may begin.
-    go: Sender<()>,
+    /// Told that it may begin, or that it is not waited for.
+    go: Sender<Turn>,
 }
 
 /// The calls that wait for their turn, oldest first.
@@ -44,28 +46,29 @@ impl Callers {
 pub(super) struct WorkersTurns(pub(super) Sender<WorkerMessage>);
 
 impl Turns for WorkersTurns {
-    fn begin(&self, endpoint: usize, tokens: u64, cancel: &Cancel) -> bool {
+    fn begin(&self, endpoint: usize, tokens: u64, cancel: &Cancel) -> Turn {
         let (go, may) = channel();
         // The build ends only after every worker has answered, so somebody listens.
         let _ = self.0.send(WorkerMessage::WantsCall(WantedCall { endpoint, tokens, go }));
         loop {
             match may.recv_timeout(LOOK) {
-                Ok(()) => return true,
+                Ok(turn) => return turn,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) if !cancel.is_killing() => {}
-                Err(_) => return false,
+                Err(_) => return Turn::Over,
             }
         }
     }
 
-    fn end(&self, endpoint: usize, end: CallEnd) {
-        let _ = self.0.send(WorkerMessage::CallOver(endpoint, end));
+    fn end(&self, endpoint: usize, end: CallEnd, why: Option<&Message>) {
+        let _ = self.0.send(WorkerMessage::CallOver(endpoint, end, why.cloned()));
     }
 }
 
 impl Build<'_> {
     /// Lets those begin whose turn it is. Of one endpoint the first that waits is the first to begin.
     pub(super) fn let_callers_begin(&mut self) {
-        if self.callers.waiting.is_empty() {
+        let paused = self.steering.is_paused() && self.ctx.cancel.level() == Level::Running;
+        if self.callers.waiting.is_empty() || paused {
             return;
         }
         let now = self.now();
@@ -78,10 +81,16 @@ impl Build<'_> {
             }
             match self.engine.begin_call(wanted.endpoint, wanted.tokens, now) {
                 Start::Ready => {
-                    if wanted.go.send(()).is_err() {
-                        let nobody = (Err(planexe_llm::Class::Cancelled), None);
+                    if wanted.go.send(Turn::Begin).is_err() {
+                        let nobody = (Err(Class::Cancelled), None);
                         self.engine.end_call(wanted.endpoint, nobody, now);
                     }
+                }
+                Start::NotBefore(at)
+                    if self.engine.is_parked(wanted.endpoint) && limits::is_long(at.saturating_sub(now)) =>
+                {
+                    // Gone already: nobody needs to know.
+                    let _ = wanted.go.send(Turn::Parked(at.saturating_sub(now)));
                 }
                 start => {
                     if let Start::NotBefore(at) = start {
@@ -91,6 +100,20 @@ impl Build<'_> {
                     self.callers.waiting.push(wanted);
                 }
             }
+        }
+    }
+
+    /// Such a call is over. A usage limit that it met is everybody's.
+    pub(super) fn call_over(&mut self, endpoint: usize, end: CallEnd, why: Option<Message>) {
+        let now = self.now();
+        let wait = match &end {
+            (Err(Class::RateLimit), Some(wait)) if limits::is_long(*wait) => Some(*wait),
+            _ => None,
+        };
+        self.engine.end_call(endpoint, end, now);
+        match wait {
+            Some(wait) => self.park_endpoint(endpoint, why.unwrap_or_default(), wait),
+            None => self.look_at_parked(),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::callers::WantedCall;
 use crate::jobserver as make;
 use crate::runner::{Job, Outcome};
 use planexe_base::event::Kind;
+use planexe_base::message::Message;
 use planexe_base::signals::Signals;
 use planexe_engine::graph::TaskId;
 use planexe_engine::slots::CallEnd;
@@ -27,8 +28,8 @@ pub(super) enum WorkerMessage {
     ServerIdle(usize),
     /// A task's own program wants to call a model.
     WantsCall(WantedCall),
-    /// Such a call is over.
-    CallOver(usize, CallEnd),
+    /// Such a call is over; what its server said, if it failed.
+    CallOver(usize, CallEnd, Option<Message>),
 }
 
 /// An attempt that ended.

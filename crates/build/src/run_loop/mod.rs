@@ -282,7 +282,7 @@ impl<'a> Build<'a> {
             WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
             WorkerMessage::ServerIdle(endpoint) => self.engine.on(Input::ServerIdle(endpoint), now),
             WorkerMessage::WantsCall(wanted) => self.callers.wait(wanted),
-            WorkerMessage::CallOver(endpoint, end) => self.engine.end_call(endpoint, end, now),
+            WorkerMessage::CallOver(endpoint, end, why) => self.call_over(endpoint, end, why),
             WorkerMessage::Token(answer) => {
                 if let Some(error) = self.attempts.slots_mut().take_token(answer) {
                     let message =

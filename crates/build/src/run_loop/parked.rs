@@ -10,6 +10,7 @@ use crate::runner::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::clock;
 use planexe_base::event::Kind;
+use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::TaskId;
@@ -78,12 +79,18 @@ impl Build<'_> {
 
     /// A call was refused until a time.
     pub(super) fn park(&mut self, job: &Job, failure: &Failure, wait: Duration) {
-        let Some(endpoint) = self.endpoint_of(job) else { return };
+        let own = || self.project.spec(&job.task).recipe.calls().map(|calls| calls.endpoint);
+        let Some(endpoint) = self.endpoint_of(job).or_else(own) else { return };
+        self.park_endpoint(endpoint, failure.message.clone(), wait);
+    }
+
+    /// The same of an endpoint that any call found refused. `why`: what its server said.
+    pub(super) fn park_endpoint(&mut self, endpoint: usize, why: Message, wait: Duration) {
         let Some(until) = SystemTime::now().checked_add(wait) else { return };
         let before = self.parked.0.get(&endpoint);
         let since = before.map_or_else(Instant::now, |before| before.since);
         let is_news = before.is_none_or(|before| until > before.until + SAME);
-        let why = failure.message.text.clone();
+        let why = why.text;
         if is_news {
             let model = self.project.endpoints[endpoint].name.clone();
             let until_utc = clock::format_utc(until);
@@ -151,12 +158,12 @@ impl Build<'_> {
 
     /// What a task waits for, if that is a reset.
     fn parked_for(&self, id: TaskId) -> Option<&Park> {
-        self.parked.0.get(&self.engine.endpoint_of(id)?).filter(|park| !park.is_over())
+        self.parked.0.get(&self.engine.asks(id)?).filter(|park| !park.is_over())
     }
 
     /// Whether a task waits for its model's reset in this build.
     fn is_patient(&self, id: TaskId) -> bool {
-        let (Some(at), Some(park)) = (self.engine.endpoint_of(id), self.parked_for(id)) else { return true };
+        let (Some(at), Some(park)) = (self.engine.asks(id), self.parked_for(id)) else { return true };
         let spec = self.project.spec(&self.engine.graph()[id]);
         let model = &self.project.endpoints[at].model;
         let policy = Policy::of(model.retry.as_ref(), spec.retry.as_deref(), None);
@@ -182,7 +189,7 @@ impl Build<'_> {
 
     /// What a task is held by, if its model is parked.
     pub(super) fn held_by_limit(&self, id: TaskId) -> Option<String> {
-        let park = self.parked.0.get(&self.engine.endpoint_of(id)?)?;
+        let park = self.parked.0.get(&self.engine.asks(id)?)?;
         Some(match park.is_over() {
             true => "held until one call has found its model's usage limit over".to_owned(),
             false => format!("held by its model's usage limit until {}", shown(park.until)),

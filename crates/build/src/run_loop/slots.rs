@@ -67,7 +67,10 @@ impl Build<'_> {
         let mut work = Work { pool: spec.pool, lane: spec.lane(), ..Work::default() };
         match &spec.recipe {
             Recipe::Command(_) if prepared.is_some_and(|it| it.as_it_is) => {}
-            Recipe::Command(_) => take_place(self.project, &self.engine.graph()[id], &mut work),
+            Recipe::Command(_) => {
+                take_place(self.project, &self.engine.graph()[id], &mut work);
+                work.calls = spec.recipe.calls().map(|calls| calls.endpoint);
+            }
             Recipe::Prompt(prompt) => {
                 let paid = prepared.is_some_and(|it| it.kept.is_some() || it.existing.is_some());
                 if !paid {

@@ -7,16 +7,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use super::{BuildContext, Job, Live, Turns, error_id, failure};
+use super::{BuildContext, Job, Limited, Live, Turn, Turns, advice, error_id, failure};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
+use planexe_base::limits::is_long;
+use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, SCHEMA};
 use planexe_base::style;
 use planexe_llm::relay::server::{Answering, Answers, Asked, JSON, Relay};
@@ -261,11 +263,14 @@ impl Counted<'_> {
         let tokens = asked.body.len() as u64 / 3;
         let begun = Instant::now();
         loop {
-            if !self.turns.begin(at, tokens, &self.cancel) || ctx.cancel.is_broken() {
-                return refuse(to, Refusal::Unavailable("the build ends".to_owned()));
+            let mut waiting = self.live.waits.wait();
+            match self.turns.begin(at, tokens, &self.cancel) {
+                Turn::Begin if !ctx.cancel.is_broken() => waiting.begin(),
+                Turn::Parked(wait) => return refuse(to, self.parked(wait)),
+                _ => return refuse(to, Refusal::Unavailable("the build ends".to_owned())),
             }
             if !ctx.providers.ceiling.begin() {
-                self.turns.end(at, (Err(Class::Cancelled), None));
+                self.turns.end(at, (Err(Class::Cancelled), None), None);
                 self.live.refuse();
                 let why = "the build has used up its limit of calls, tokens or money (--max-calls, --max-tokens, \
                            --max-cost); what was paid for is kept";
@@ -282,12 +287,11 @@ impl Counted<'_> {
             ctx.providers.ceiling.end(heard);
             let call = Call { request, started_utc, took: started.elapsed() };
             let kept = self.keep(&call, &end);
-            let over = match &end {
-                End::Passed(passed) => (Ok(passed.reply.usage), None),
-                End::Made(_, reply) => (Ok(reply.usage), None),
-                End::Broken(broken) => (Err(broken.error.class), broken.error.retry_after),
-            };
-            self.turns.end(at, over);
+            match heard {
+                true => drop(waiting),
+                false => waiting.unheard(),
+            }
+            self.over(&end);
             if let Err(error) = kept {
                 return Err(self.broken(error));
             }
@@ -297,6 +301,42 @@ impl Counted<'_> {
             }
             // Nothing was sent, and nothing paid: its turn comes again when its server may be asked.
         }
+    }
+
+    /// Tells the limits of the model how a call ended. A usage limit is the task's end, unless a later call is answered.
+    fn over(&self, end: &End) {
+        let (over, error) = match end {
+            End::Passed(passed) => ((Ok(passed.reply.usage), None), None),
+            End::Made(_, reply) => ((Ok(reply.usage), None), None),
+            End::Broken(broken) => ((Err(broken.error.class), broken.error.retry_after), Some(&broken.error)),
+        };
+        match error {
+            None => self.live.unlimit(),
+            Some(error) => {
+                let asked = error.retry_after.filter(|wait| is_long(*wait));
+                if let Some(wait) = asked.filter(|_| error.class == Class::RateLimit) {
+                    self.limited(error.message.clone(), wait);
+                }
+            }
+        }
+        self.turns.end(self.calls.endpoint, over, error.map(|error| &error.message));
+    }
+
+    fn limited(&self, message: Message, wait: Duration) {
+        if let Some(until) = SystemTime::now().checked_add(wait) {
+            let message = advice::of_model(message, &self.endpoint.name);
+            self.live.limit(Limited { message, until });
+        }
+    }
+
+    /// The model takes no calls for so long: neither does its program wait, nor is what it leaves then believed.
+    fn parked(&self, wait: Duration) -> Refusal {
+        let text = format!(
+            "its usage limit is not over: it takes no calls for {}",
+            style::duration(wait.as_secs_f64())
+        );
+        self.limited(Message::new(text.clone()), wait);
+        Refusal::Budget(format!("`{}`: {text}; the build runs the task again then", self.endpoint.name))
     }
 
     /// Passes a request on, or has a model without a server answer it.

@@ -10,7 +10,7 @@ use super::program::{Invocation, explain, tail_of, words_of};
 use super::{BuildContext, Job, failure};
 use planexe_base::failure_class::Class;
 use planexe_base::fs::{self, FsError};
-use planexe_base::process::{Lifeline, Limits, ProcessEnd};
+use planexe_base::process::{Lifeline, Limits, Looks, ProcessEnd};
 use planexe_base::record::Failure;
 use planexe_pipeline::eval_score::{self, Score};
 use planexe_pipeline::input_files::Files;
@@ -47,7 +47,11 @@ fn try_score(
     let (said, printed) = (Arc::new(fs::scratch_file(&folder)?), fs::scratch_file(&folder)?);
     let start = |lifeline: &Lifeline| invocation.start(ctx, spec, Some(&printed), &said, lifeline);
     let limits = Limits { timeout, stall: None };
-    let end = ctx.watchdog.run_one(start, limits, None, Some(job.live.cancel.clone()));
+    let end = ctx.watchdog.run_one(
+        start,
+        limits,
+        Looks { cancel: Some(job.live.cancel.clone()), ..Looks::default() },
+    );
     if let Some(worktree) = worktree {
         worktree.restore()?;
     }

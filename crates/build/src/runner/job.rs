@@ -8,6 +8,7 @@ use super::isolated;
 use super::live::Live;
 use crate::check_staleness::Prepared;
 use planexe_base::cancel::Cancel;
+use planexe_base::message::Message;
 use planexe_base::prefix::Division;
 use planexe_base::record::{Done, State};
 use planexe_engine::graph::Task;
@@ -63,11 +64,22 @@ pub struct Job {
 
 /// Turns at the slots and limits of models, for calls that tasks' own programs make.
 pub trait Turns: Send + Sync {
-    /// Waits for a turn at an endpoint, for a call of about so many tokens; false if it is not to be made any more.
-    fn begin(&self, endpoint: usize, tokens: u64, cancel: &Cancel) -> bool;
+    /// Waits for a turn at an endpoint, for a call of about so many tokens.
+    fn begin(&self, endpoint: usize, tokens: u64, cancel: &Cancel) -> Turn;
 
-    /// Such a call is over.
-    fn end(&self, endpoint: usize, end: CallEnd);
+    /// Such a call is over. `why`: what its server said, if it failed.
+    fn end(&self, endpoint: usize, end: CallEnd, why: Option<&Message>);
+}
+
+/// What came of the wish for a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The call may begin.
+    Begin,
+    /// The usage limit of the endpoint is over after so long, which nobody holds a connection open for.
+    Parked(Duration),
+    /// It is not to be made any more.
+    Over,
 }
 
 /// Fields of other versions in the sidecars of a task.

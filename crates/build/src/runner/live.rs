@@ -4,11 +4,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::waits::Waits;
 use planexe_base::cancel::{Cancel, Level};
+use planexe_base::message::Message;
 use planexe_llm::{CallProgress, Usage};
 
 /// What a running attempt is doing, readable from another thread.
@@ -28,6 +30,10 @@ pub struct Live {
     /// What the calls of its own program used, those that were answered from what is kept included; and those that were
     /// refused for good.
     calls: Mutex<(Usage, bool)>,
+    /// The usage limit that its program met, unless a call was answered after it.
+    limited: Mutex<Option<Limited>>,
+    /// How those calls wait for their turns.
+    pub waits: Waits,
     /// Bytes that went through for its program.
     relayed: AtomicU64,
     /// It is its task's evaluator that is at work.
@@ -51,6 +57,15 @@ pub struct Mark {
     prompt_read: u64,
     /// See [`Live::growth`].
     growth: u64,
+}
+
+/// A usage limit that a program met.
+#[derive(Debug, Clone)]
+pub struct Limited {
+    /// What its server said.
+    pub message: Message,
+    /// When it is over.
+    pub until: SystemTime,
 }
 
 /// Why one attempt is ended while the build goes on.
@@ -115,6 +130,8 @@ impl Live {
             growth: AtomicU64::new(0),
             ended: Mutex::default(),
             calls: Mutex::default(),
+            limited: Mutex::default(),
+            waits: Waits::default(),
             relayed: AtomicU64::new(0),
             evaluates: false,
             batch: Mutex::default(),
@@ -144,9 +161,14 @@ impl Live {
         self.waited.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How long it waited for batches.
+    /// How long it waited for batches, and for turns of its program's calls.
     pub fn time_waited(&self) -> Duration {
-        Duration::from_millis(self.waited.load(Ordering::Relaxed))
+        Duration::from_millis(self.waited.load(Ordering::Relaxed)) + self.waits.time()
+    }
+
+    /// Whether something is at work that tells of no progress, or nothing can be for now.
+    pub fn is_waiting(&self) -> bool {
+        self.is_in_batch() || self.waits.is_waiting()
     }
 
     /// A call of its program was answered.
@@ -172,6 +194,23 @@ impl Live {
     /// Whether one was.
     pub fn is_refused(&self) -> bool {
         self.calls.lock().1
+    }
+
+    /// A call of its program was refused for a usage limit. What its server said first is kept.
+    pub fn limit(&self, limited: Limited) {
+        let mut known = self.limited.lock();
+        let message = known.take().map_or(limited.message, |first| first.message);
+        *known = Some(Limited { message, ..limited });
+    }
+
+    /// One was answered: no limit holds it.
+    pub fn unlimit(&self) {
+        *self.limited.lock() = None;
+    }
+
+    /// The usage limit that its program came to its end with.
+    pub fn take_limit(&self) -> Option<Limited> {
+        self.limited.lock().take()
     }
 
     /// Bytes went through for its program, which is progress.
@@ -246,7 +285,10 @@ impl Live {
             Stage::Saving => ("saving", "saving".to_owned()),
             Stage::Running => {
                 let at = self.at.lock().clone();
-                let running = at.unwrap_or_else(|| "running".to_owned());
+                let running = match self.waits.is_waiting() {
+                    true => "waiting for its model".to_owned(),
+                    false => at.unwrap_or_else(|| "running".to_owned()),
+                };
                 match self.calls().calls {
                     0 => ("running", running),
                     calls => ("running", format!("{running}, {}", planexe_base::style::count(calls, "call"))),

@@ -48,11 +48,12 @@ pub mod providers;
 pub mod shell_line;
 mod status;
 pub mod template;
+mod waits;
 
 use completion::commit_attempt;
 pub use completion::{Completed, Made};
-pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields, Turns};
-pub use live::{EndedAlone, Live, Mark, Stage};
+pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields, Turn, Turns};
+pub use live::{EndedAlone, Limited, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;
 pub use status::note_broken;
@@ -211,7 +212,7 @@ pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
         Recipe::Human(spec) => human::run(ctx, job, spec),
     };
     job.history.usage.add(&job.live.take_calls());
-    // A batch takes as long as it takes.
+    // A batch takes as long as it takes, and so do the turns of its program's calls.
     let waited = job.live.time_waited();
     job.conversation_mut().spent += start.elapsed().saturating_sub(waited);
     let outcome = instead(ctx, job, outcome);

@@ -46,6 +46,9 @@ pub struct Work {
     pub share: Share,
     /// The place other than the build itself that runs it, of whose turns it takes one.
     pub elsewhere: Option<usize>,
+    /// The endpoint that its own program calls: it takes none of its slots, and does not start before its usage limit
+    /// is over.
+    pub calls: Option<usize>,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
     /// The lane it has to itself, from its start until it is made.

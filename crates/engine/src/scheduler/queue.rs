@@ -53,8 +53,8 @@ impl Engine {
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
         };
-        let Work { cpu, share, elsewhere, pool, lane, .. } = work;
-        let needs = Needs { endpoint, cpu, share, elsewhere, pool, lane };
+        let Work { cpu, share, elsewhere, calls, pool, lane, .. } = work;
+        let needs = Needs { endpoint, cpu, share, elsewhere, calls, pool, lane };
         if let Some(endpoint) = endpoint {
             self.count_prompt(id, endpoint);
         }

@@ -37,6 +37,11 @@ impl Engine {
         node.work.endpoints.get(node.endpoint).copied()
     }
 
+    /// The same, or the one whose limits its own program is held to.
+    pub fn asks(&self, id: TaskId) -> Option<usize> {
+        self.endpoint_of(id).or(self.nodes[id.index()].work.calls)
+    }
+
     fn has_open(&self) -> bool {
         self.ready.values().any(|heap| !heap.is_empty())
             || !self.backoff.is_empty()

@@ -303,6 +303,14 @@ impl Recipe {
             _ => None,
         }
     }
+
+    /// The model that its program may call, if it is a command that may.
+    pub fn calls(&self) -> Option<&CallsSpec> {
+        match self {
+            Recipe::Command(command) => command.calls.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// A prompt task.

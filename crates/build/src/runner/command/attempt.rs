@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
@@ -15,14 +15,17 @@ use super::super::isolated::watching::Watched;
 use super::super::program::{
     FOLDER_VARIABLE, Invocation, Words, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
 };
-use super::super::{BuildContext, Job, Live, Made, Outcome, Stage, complete, eval, failure, status_of};
+use super::super::{
+    BuildContext, Job, Limited, Live, Made, Outcome, Pause, Stage, complete, eval, failure, status_of,
+};
 use super::elsewhere::{Elsewhere, Place, job_of, log_of, require_its_own};
 use super::outputs::{not_whole, require_outputs, require_same_inputs};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FsError};
-use planexe_base::process::{Growth, Lifeline, Limits, ProcessEnd};
+use planexe_base::process::{Growth, Lifeline, Limits, Looks, ProcessEnd, Waited};
 use planexe_base::record::{Digest, Failure, State};
-use planexe_llm::Usage;
+use planexe_base::style;
+use planexe_llm::{Class, Usage};
 use planexe_pipeline::input_files::Files;
 use planexe_pipeline::project::CommandSpec;
 use planexe_store::commit::Content;
@@ -87,6 +90,11 @@ impl Attempt<'_> {
         // What a program left that was refused a call, for want of money, is not what it was to make.
         if job.live.is_refused() {
             return Ok(Ended::Unmade(Outcome::Stopped));
+        }
+        if end != ProcessEnd::Cancelled
+            && let Some(limited) = job.live.take_limit()
+        {
+            return Ok(Ended::Unmade(parked(job, limited)));
         }
         let failed = match end {
             ProcessEnd::Exited(0) => {
@@ -163,7 +171,13 @@ impl Attempt<'_> {
         let left = task.timeout.map(|timeout| timeout.saturating_sub(job.history.own.spent));
         let limits = Limits { timeout: left, stall: task.stall };
         let start = |lifeline: &Lifeline| invocation.start(ctx, spec, self.stdout.as_ref(), said, lifeline);
-        ctx.watchdog.run_one(start, limits, Some(self.growth(said)), Some(job.live.cancel.clone()))
+        let live = job.live.clone();
+        let looks = Looks {
+            growth: Some(self.growth(said)),
+            waited: spec.calls.is_some().then(|| -> Waited { Box::new(move || live.waits.time()) }),
+            cancel: Some(job.live.cancel.clone()),
+        };
+        ctx.watchdog.run_one(start, limits, looks)
     }
 
     /// The program with its arguments and directory.
@@ -304,6 +318,18 @@ impl Attempt<'_> {
             })
         })
     }
+}
+
+/// What its program came to without its model is not what it was to make: it runs again once the usage limit is over,
+/// and is given again what was answered.
+fn parked(job: &Job, limited: Limited) -> Outcome {
+    // Counted by the attempt that is given it again.
+    job.live.take_calls();
+    let wait = limited.until.duration_since(SystemTime::now()).unwrap_or_default();
+    let next = format!("again once its usage limit is over, in {}", style::duration(wait.as_secs_f64()));
+    let failure = Failure { recoverable: true, ..failure(Class::RateLimit, limited.message) };
+    let (next, after, pause) = (Some(next), Duration::ZERO, Pause::Park(wait));
+    Outcome::Retry { failure, next, after, endpoint: job.endpoint, pause }
 }
 
 /// The files of the outputs, with the folders they lie in.
