@@ -30,6 +30,7 @@ export class Browser {
       program,
       ['--headless=new', '--remote-debugging-pipe', '--no-sandbox', '--disable-gpu', '--no-first-run',
         '--disable-background-networking', '--disable-component-update', '--disable-sync', '--hide-scrollbars',
+        '--disable-background-timer-throttling', '--disable-renderer-backgrounding', '--disable-backgrounding-occluded-windows',
         `--user-data-dir=${this.profile}`],
       { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] },
     );
@@ -100,6 +101,8 @@ class Page {
   }
 
   async look(width, height, dark) {
+    // A tab behind another is drawn seldom, or never.
+    await this.send('Page.bringToFront');
     await this.send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 600 });
     await this.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }] });
   }
@@ -127,6 +130,7 @@ class Page {
   }
 
   async shot(file, whole = false) {
+    await this.send('Page.bringToFront');
     const { data } = await this.send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: whole });
     writeFileSync(file, Buffer.from(data, 'base64'));
   }

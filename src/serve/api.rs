@@ -13,7 +13,7 @@ use crate::ops::report::{failures, judged_graph, room};
 use crate::ops::status::{Seen, every_task, look, view};
 use planexe_base::exit::Error;
 use planexe_base::fs;
-use planexe_engine::graph::Kind;
+use planexe_engine::graph::{Graph, Kind, TaskId};
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::runs::Runs;
 use planexe_query::history_view;
@@ -143,7 +143,10 @@ fn of_run(
             let names = timeline.attempts.iter().map(|slice| slice.name.clone());
             let links: HashMap<String, String> =
                 names.map(|name| (name.clone(), format!("#task={name}"))).collect();
-            Ok(svg(page::timeline::svg(&timeline, &links)))
+            // As wide as the page that shows it, or wider, to look closer.
+            let width = request.query("width").and_then(|width| width.parse::<f64>().ok());
+            let width = width.map_or(page::timeline::WIDTH, |width| width.clamp(600.0, 24_000.0));
+            Ok(svg(page::timeline::svg(&timeline, &links, width)))
         }
         "failures" => Answer::json(&failures(session, opened)?).map_err(bug),
         "usage" => Answer::json(&UsageView::new(session.server(), &opened.store.usage_lines()?)).map_err(bug),
@@ -217,5 +220,20 @@ fn task(
         "live": live,
         "changed": changed.filter(|changed| !changed.is_empty()),
         "versions": versions,
+        "needs": needs(&seen.survey.graph, id),
     }))
+}
+
+/// Declared tasks that a task is made from.
+fn needs(graph: &Graph, id: TaskId) -> Vec<String> {
+    let mut found: Vec<TaskId> = graph[id].needs.iter().map(|need| need.task).collect();
+    for need in &mut found {
+        if let Kind::Instance { family } = graph[*need].kind {
+            *need = family;
+        }
+    }
+    found.sort_by_key(|need| graph[*need].step);
+    found.dedup();
+    found.retain(|need| *need != id);
+    found.into_iter().map(|need| graph[need].name.clone()).collect()
 }

@@ -22,6 +22,9 @@ const POLL: Duration = Duration::from_millis(250);
 /// Progress that is not in the events is told no more often.
 const CALM: Duration = Duration::from_millis(100);
 
+/// The most that is told of what was before.
+const LAST: u64 = 1 << 20;
+
 /// Feeds of runs that somebody follows.
 #[derive(Default)]
 pub(super) struct Feeds(Mutex<HashMap<PathBuf, Weak<Feed>>>);
@@ -106,11 +109,16 @@ impl Feed {
     pub(super) fn stream(&self, store: &Store, request: &Request, stream: &mut TcpStream) {
         let path = store.path("events.jsonl");
         let length = || fs::signature(&path).ok().flatten().map_or(0, |signature| signature.size);
-        let from = request.query("from").and_then(|from| from.parse::<u64>().ok());
-        let mut offset = from.unwrap_or_else(length);
+        let number = |name| request.query(name).and_then(|number| number.parse::<u64>().ok());
+        let end = length();
+        let mut offset = match (number("from"), number("last")) {
+            (Some(from), _) => from,
+            (None, Some(last)) => line_after(&path, end.saturating_sub(last.min(LAST))),
+            (None, None) => end,
+        };
         let mut told = Bells::default();
         let mut first = true;
-        let begun = format!("retry: 500\nevent: ready\ndata: {{\"offset\":{offset}}}\n\n");
+        let begun = format!("retry: 500\nevent: ready\ndata: {{\"offset\":{offset},\"end\":{end}}}\n\n");
         if stream.write_all(head_of(200, "text/event-stream", None).as_bytes()).is_err()
             || stream.write_all(begun.as_bytes()).is_err()
         {
@@ -157,4 +165,12 @@ impl Feed {
             }
         }
     }
+}
+
+/// Where the first line begins at or after a place.
+fn line_after(path: &Path, at: u64) -> u64 {
+    // The byte before tells whether a line begins here.
+    let Some(before) = at.checked_sub(1) else { return 0 };
+    let rest = fs::read_from(path, before).map(|(bytes, _)| bytes).unwrap_or_default();
+    rest.iter().position(|&byte| byte == b'\n').map_or(at, |end| before + end as u64 + 1)
 }

@@ -122,6 +122,21 @@ impl Stream {
     }
 }
 
+/// The names of all fields of an answer.
+fn keys(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, value)| [vec![name.clone()], keys(value)].concat()).collect()
+        }
+        Value::Array(list) => list.iter().flat_map(keys).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+}
+
 const TASKS: &str = r#"
 [task.a]
 outputs = ["a.txt"]
@@ -292,6 +307,14 @@ fn events_come_as_they_are_written_and_a_gate_is_passed_from_the_page() {
     // A page that comes later asks for what it has missed.
     let mut late = ui.follow("?from=0");
     late.comes("\"event\":\"pipeline.started\"");
+    // One that was never open shows what happened last: whole lines, however few bytes it asks for.
+    let log = space.read("events.jsonl");
+    let mut fresh = ui.follow("?last=1000000");
+    fresh.comes(&format!("data: {{\"offset\":0,\"end\":{}}}", log.len()));
+    fresh.comes("\"event\":\"pipeline.started\"");
+    let mut brief = ui.follow(&format!("?last={}", log.lines().last().unwrap().len() + 3));
+    brief.comes("\"event\":\"task.started\",\"task\":\"a\"");
+    assert!(!brief.text.contains("pipeline.started"), "{}", brief.text);
     server.release("a");
     stream.comes("\"event\":\"task.waiting\",\"task\":\"ok\"");
     stream.comes("\"event\":\"pipeline.stopped\"");
@@ -315,7 +338,24 @@ fn events_come_as_they_are_written_and_a_gate_is_passed_from_the_page() {
     );
     assert_eq!(ui.get("/api/failures").is(200).json(), space.run(&["failures", "--json"]).exits(0).json());
     assert_eq!(ui.get("/api/usage").is(200).json(), space.run(&["usage", "--json"]).exits(0).json());
-    assert_eq!(ui.get("/api/timeline").is(200).json()["calls"].as_array().unwrap().len(), 1);
+    let timeline = ui.get("/api/timeline").is(200).json();
+    assert_eq!(timeline["calls"].as_array().unwrap().len(), 1);
+    let wide = ui.get("/api/timeline.svg?width=3000").is(200).body;
+    assert!(wide.contains("width=\"3000\"") && !wide.contains("NaN"), "{wide}");
+    assert!(ui.get("/api/timeline.svg?width=1e9").is(200).body.contains("width=\"24000\""));
+    let waits = ui.get("/api/task?task=ok").is(200).json();
+    assert_eq!(waits["needs"], json!(["a"]), "{waits}");
+    // What only the page asks for is described, field by field.
+    let doc = include_str!("../../docs/seeing.md");
+    let described =
+        |name: &str| doc.split('`').skip(1).step_by(2).any(|code| words(code).any(|word| word == name));
+    let own = [&timeline, &ui.get("/api/about").json(), &ui.get("/api/plan").json()];
+    let mut names: Vec<String> = own.into_iter().flat_map(keys).collect();
+    names.extend(room.as_object().unwrap().keys().cloned());
+    names.retain(|name| {
+        !described(name) && !["schema", "server", "name", "version", "host"].contains(&&**name)
+    });
+    assert!(names.is_empty(), "not in docs/seeing.md: {names:?}");
     let passed = ui.wish(&json!({"do": "done", "task": "ok"})).is(200).json();
     assert_eq!(passed["passed"], json!(["ok"]), "{passed}");
     ui.wish(&json!({"do": "build"})).is(200);

@@ -2,7 +2,7 @@
 import { el, put } from './dom.js';
 import * as views from './views.js';
 
-const S = { about: null, run: null, status: null, events: [], offset: null, states: new Map() };
+const S = { about: null, run: null, status: null, events: [], offset: null, past: 0, states: new Map() };
 globalThis.planexe = S; // for scripts/ui-check, and for whoever looks into it
 const $ = (id) => document.getElementById(id);
 
@@ -76,7 +76,7 @@ async function route() {
   const at = here();
   const run = at.get('run');
   if (run !== S.run) {
-    Object.assign(S, { run, status: null, events: [], offset: null, states: new Map() });
+    Object.assign(S, { run, status: null, events: [], offset: null, past: 0, states: new Map() });
     following?.abort();
     shown = null;
   }
@@ -88,13 +88,12 @@ async function route() {
     shown = { key, name };
     const made = (views[name] ?? views.overview)(C, at);
     shown = { key, name, ...made };
-    put($('main'), made.root);
+    $('main').replaceChildren(made.root);
     scrollTo(0, 0);
     if (!first) $('main').focus({ preventScroll: true });
     if (name !== 'runs' && !following) follow();
   }
-  if (name === 'runs') return update();
-  if (S.status) update();
+  if (S.status || name === 'runs') update();
   await refresh();
 }
 
@@ -108,19 +107,24 @@ async function refresh() {
   if (busy) return (busy = 'again');
   busy = true;
   const mine = ++asked;
-  try {
-    if (shown?.name !== 'runs') {
-      const status = await json('status');
-      if (mine === asked) {
-        if (S.status && S.status.run.phase !== status.run.phase) say(`the run is ${status.run.phase}`);
-        S.status = status;
-        S.states = new Map(status.tasks.map((task) => [task.task, task.state]));
-      }
-    }
-    await update(true);
-  } catch (error) {
+  const state = async () => {
+    if (shown.name === 'runs') return;
+    const status = await json('status');
+    if (mine !== asked) return;
+    if (S.status && S.status.run.phase !== status.run.phase) say(`the run is ${status.run.phase}`);
+    S.status = status;
+    S.states = new Map(status.tasks.map((task) => [task.task, task.state]));
+    update();
+  };
+  const failed = (error) => {
     if (error.status === 401) return barred(error.message);
-    if (error.status) put($('main'), el('div', { class: 'note fail' }, el('pre', {}, error.message)));
+    if (error.status) toast(error.message, true);
+  };
+  try {
+    // What the view asks for itself is not asked for after the state, but with it.
+    await Promise.all([state(), shown?.load?.()]);
+  } catch (error) {
+    failed(error);
   } finally {
     const more = busy === 'again';
     busy = false;
@@ -129,13 +133,13 @@ async function refresh() {
   }
 }
 
-async function update(fresh = false) {
+function update() {
   head();
-  await shown?.update?.(fresh);
+  shown?.update?.();
 }
 
 function barred(message) {
-  put($('main'), el('div', { class: 'note fail' }, el('h2', {}, 'This address does not open the run'), el('p', {}, message)));
+  $('main').replaceChildren(el('div', { class: 'note fail' }, el('h2', {}, 'This address does not open the run'), el('p', {}, message)));
   following?.abort();
 }
 
@@ -146,9 +150,9 @@ function head() {
   document.title = run && shown?.name !== 'runs' ? `${run.phase}: ${$('title').textContent}` : 'planexe';
   put($('phase'), run && shown.name !== 'runs' && el('span', { class: `s-${views.PHASES[run.phase] ?? 'wait'}` }, run.phase.replace('_', ' ')));
   const now = shown?.name;
-  const failed = status ? status.counts.failed + status.counts.waiting : 0;
+  const { failed = 0, waiting = 0 } = status?.counts ?? {};
   const tabs = [['overview', 'Overview'], ['graph', 'Graph'], ['timeline', 'Timeline'], ['failures', 'Failures'], ['plan', 'Plan'], ['events', 'Events']];
-  const item = ([view, name]) => el('a', { href: link(view === 'overview' ? '' : view), 'data-key': view, 'aria-current': view === now && 'page' }, name, view === 'failures' && failed > 0 && el('b', { class: 'badge' }, `${failed}`));
+  const item = ([view, name]) => el('a', { href: link(view === 'overview' ? '' : view), 'data-key': view, 'aria-current': view === now && 'page' }, name, view === 'failures' && failed + waiting > 0 && el('b', { class: failed ? 'badge' : 'badge wait', 'aria-label': `${failed} failed, ${waiting} waiting` }, `${failed + waiting}`));
   put($('nav'), S.about.runs && el('a', { href: '#', 'data-key': 'runs', 'aria-current': now === 'runs' && 'page' }, 'Runs'), now !== 'runs' && tabs.map(item));
   put($('controls'), now !== 'runs' && run && views.controls(C));
 }
@@ -159,7 +163,7 @@ async function follow() {
   const own = (following = new AbortController());
   while (following === own && !own.signal.aborted) {
     try {
-      const parts = new URLSearchParams({ ...(S.offset !== null && { from: S.offset }), ...(S.run && { run: S.run }) });
+      const parts = new URLSearchParams({ ...(S.offset === null ? { last: 65536 } : { from: S.offset }), ...(S.run && { run: S.run }) });
       const headers = { authorization: `Bearer ${sessionStorage.getItem('token') ?? ''}` };
       const answer = await fetch(`/api/events?${parts}`, { headers, signal: own.signal });
       if (answer.status === 401) return barred('the token is not that of this server; open the address that `planexe ui` printed');
@@ -196,7 +200,9 @@ function take(part) {
   const kind = field('event');
   if (field('id')) S.offset = Number(field('id'));
   if (kind === 'ready') {
-    S.offset ??= JSON.parse(field('data')).offset;
+    const { offset, end } = JSON.parse(field('data'));
+    S.past = S.offset === null ? end : 0;
+    S.offset ??= offset;
     return;
   }
   if (kind === 'live') {
@@ -208,6 +214,8 @@ function take(part) {
   const event = JSON.parse(field('data'));
   S.events.push(event);
   if (S.events.length > 2000) S.events.splice(0, 500);
+  // What happened before this page was opened is history: the state has it already.
+  if (S.offset <= S.past) return shown?.past?.(event);
   const state = STATES[event.event];
   if (state && S.status) {
     // Shown at once; what follows from it is asked for.

@@ -40,15 +40,34 @@ export function picture(text, link) {
   return copy(parsed.documentElement) ?? el('p', {}, 'The picture could not be read.');
 }
 
-/** Replaces what stands in a place, keeping the focus and what is unfolded, by their `data-key`. */
+/** Of these only what differs within is replaced. No element of them listens. */
+const PLAIN = new Set(['DIV', 'SECTION', 'UL', 'OL', 'TABLE', 'THEAD', 'TBODY']);
+const alike = (a, b) => PLAIN.has(a.tagName) && a.tagName === b.tagName && a.cloneNode(false).isEqualNode(b.cloneNode(false));
+
+function mend(place, next) {
+  const [old, wanted] = [[...place.childNodes], [...next.childNodes]];
+  wanted.forEach((node, n) => {
+    if (!old[n]) place.append(node);
+    else if (old[n].isEqualNode(node)) return;
+    else if (alike(old[n], node)) mend(old[n], node);
+    else old[n].replaceWith(node);
+  });
+  for (const node of old.slice(wanted.length)) node.remove();
+}
+
+/** Makes a place show this. What stands there already stays, with its focus, scroll and selection; an element that is
+ * replaced hands the focus and what is unfolded to the one with its `data-key`. */
 export function put(place, ...children) {
-  const focused = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
   const open = new Map([...place.querySelectorAll('details[data-key]')].map((one) => [one.dataset.key, one.open]));
-  place.replaceChildren(...children.flat(9).filter(Boolean));
-  for (const one of place.querySelectorAll('details[data-key]')) {
+  const next = place.cloneNode(false);
+  next.append(...children.flat(9).filter(Boolean));
+  for (const one of next.querySelectorAll('details[data-key]')) {
     if (open.has(one.dataset.key)) one.open = open.get(one.dataset.key);
+    if (one.open) one.fill?.();
   }
-  if (focused) place.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  mend(place, next);
+  if (focused && !focused.isConnected && focused.dataset.key) place.querySelector(`[data-key="${CSS.escape(focused.dataset.key)}"]`)?.focus({ preventScroll: true });
 }
 
 export const money = (usd) => (!usd ? '$0' : usd < 0.01 ? '<$0.01' : `$${usd.toFixed(2)}`);

@@ -1,17 +1,22 @@
 // Moves and scales a picture: drag, pinch, Ctrl and wheel, arrow keys, + - 0. One transform a frame.
 
-/** A frame for a picture; `set` puts another into it and keeps place and scale. `corner`: it begins left above. */
-export function frame(label, corner = false) {
+/** From this scale on the names of tasks can be read. */
+const READABLE = 0.85;
+
+/** A frame for a picture; `set` puts another into it and keeps place and scale. */
+export function frame(label) {
   const box = document.createElement('div');
   box.className = 'frame';
   box.tabIndex = 0;
   box.setAttribute('role', 'region');
   box.setAttribute('aria-label', `${label}: arrow keys move, + and - scale, 0 fits`);
-  let [picture, x, y, scale, waits, moved] = [null, 0, 0, 1, false, false];
+  let [picture, x, y, scale, waits, moved] = [null, 0, 0, READABLE, false, false];
   let still;
-  const draw = () => {
+  let byHand = () => {};
+  const draw = (smooth = false) => {
     if (waits || !picture) return;
     waits = true;
+    box.classList.toggle('smooth', smooth);
     // Moved as it is; drawn sharp once it rests.
     box.classList.add('moving');
     clearTimeout(still);
@@ -22,16 +27,28 @@ export function frame(label, corner = false) {
     });
   };
   const size = () => ({ w: Number(picture.getAttribute('width')), h: Number(picture.getAttribute('height')) });
+  /** All of it, as far as it can be told apart. */
   const fit = () => {
     if (!picture || !box.clientWidth) return;
     const { w, h } = size();
-    const whole = Math.min(box.clientWidth / w, box.clientHeight / h);
-    // A large picture is not made so small that nothing can be read: its upper middle is shown.
-    scale = Math.min(1.25, Math.max(whole, Math.min(0.55, box.clientWidth / 700)));
+    scale = Math.min(1.25, Math.max(0.03, Math.min(box.clientWidth / w, box.clientHeight / h)));
     x = (box.clientWidth - w * scale) / 2;
     y = Math.max(8, (box.clientHeight - h * scale) / 2);
-    if (corner) [x, y] = [whole < scale ? 0 : x, 8];
     draw();
+  };
+  /** Parts in the middle of the frame, at a scale at which they can be read; above, if all of them are at the top. */
+  const centre = (parts, smooth) => {
+    if (!picture || !parts.length || !box.clientWidth) return;
+    scale = Math.max(scale, READABLE);
+    const of = picture.getBoundingClientRect();
+    const by = Number(picture.getAttribute('width')) / (of.width || 1);
+    const rects = parts.map((part) => part.getBoundingClientRect());
+    const middle = (from, to, origin) => ((Math.min(...rects.map((rect) => rect[from])) + Math.max(...rects.map((rect) => rect[to]))) / 2 - origin) * by;
+    x = box.clientWidth / 2 - middle('left', 'right', of.left) * scale;
+    y = Math.min(8, box.clientHeight / 2 - middle('top', 'bottom', of.top) * scale);
+    const { w } = size();
+    if (w * scale < box.clientWidth) x = (box.clientWidth - w * scale) / 2;
+    draw(smooth);
   };
   const zoom = (by, cx = box.clientWidth / 2, cy = box.clientHeight / 2) => {
     const to = Math.min(4, Math.max(0.03, scale * by));
@@ -50,6 +67,7 @@ export function frame(label, corner = false) {
     const of = box.getBoundingClientRect();
     if (event.ctrlKey || event.metaKey) zoom(Math.exp(-event.deltaY / 200), event.clientX - of.left, event.clientY - of.top);
     else [x, y] = [x - event.deltaX, y - event.deltaY];
+    byHand();
     draw();
   }, { passive: false });
   const held = new Map();
@@ -73,13 +91,14 @@ export function frame(label, corner = false) {
       [x, y] = [x + dx, y + dy];
     }
     held.set(event.pointerId, event);
+    byHand();
     draw();
   });
   for (const end of ['pointerup', 'pointercancel']) box.addEventListener(end, (event) => held.delete(event.pointerId));
   // The end of a drag is no click on the box it ends on.
   box.addEventListener('click', (event) => moved && (event.preventDefault(), event.stopPropagation()), true);
   box.addEventListener('dragstart', (event) => event.preventDefault());
-  box.addEventListener('focusin', (event) => event.target !== box && event.target.matches(':focus-visible') && show(event.target));
+  box.addEventListener('focusin', (event) => event.target !== box && event.target.matches(':focus-visible') && (byHand(), show(event.target)));
   box.addEventListener('keydown', (event) => {
     const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
     if (step) [x, y] = [x + step[0], y + step[1]];
@@ -87,6 +106,7 @@ export function frame(label, corner = false) {
     else if (event.key === '-') zoom(0.8);
     else if (event.key === '0') fit();
     else return;
+    byHand();
     event.preventDefault();
     draw();
   });
@@ -95,10 +115,10 @@ export function frame(label, corner = false) {
     const task = box.contains(document.activeElement) ? document.activeElement.dataset.task : null;
     box.replaceChildren(next);
     picture = next;
-    if (first) requestAnimationFrame(fit);
-    else draw();
+    if (!first) draw();
     if (task) [...box.querySelectorAll('a')].find((one) => one.dataset.task === task)?.focus({ preventScroll: true });
   };
-  const buttons = [['−', 'smaller', () => zoom(0.8)], ['+', 'larger', () => zoom(1.25)], ['fit', 'fit the picture', fit]];
-  return { box, set, buttons };
+  const hand = (act) => () => { byHand(); act(); };
+  const buttons = [['−', 'smaller', hand(() => zoom(0.8))], ['+', 'larger', hand(() => zoom(1.25))], ['whole', 'all of the picture', hand(fit)]];
+  return { box, set, buttons, centre, ours: (then) => { byHand = then; } };
 }

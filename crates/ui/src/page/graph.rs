@@ -114,7 +114,9 @@ fn one(
     line: &str,
     link: Option<&String>,
 ) {
-    let tone = node.state.map_or("off", tone);
+    // A fan-out may be done although some of its items failed.
+    let partial = node.items.contains_key(&State::Failed) && node.state.is_some_and(State::is_complete);
+    let tone = if partial { "warn" } else { node.state.map_or("off", tone) };
     let on_path = if node.critical { " critical" } else { "" };
     let name = clean(&node.task);
     let state = node.state.map(word).unwrap_or_default();
@@ -134,7 +136,7 @@ fn one(
     }
     let _ = write!(
         text,
-        "<rect class=\"box t-{tone}{on_path}\" rx=\"6\" width=\"{width:.1}\" height=\"{HEIGHT}\"/><rect class=\"fill-{tone}\" x=\"0\" y=\"6\" width=\"4\" height=\"{:.0}\"/>",
+        "<rect class=\"box t-{tone}{on_path}\" rx=\"6\" width=\"{width:.1}\" height=\"{HEIGHT}\"/><rect class=\"side fill-{tone}\" x=\"0\" y=\"6\" width=\"4\" height=\"{:.0}\"/>",
         HEIGHT - 12.0
     );
     let _ = write!(

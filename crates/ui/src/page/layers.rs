@@ -158,8 +158,9 @@ fn layers(needs: &[Vec<usize>]) -> Vec<usize> {
     layer
 }
 
-/// Orders each layer by where the neighbours stand, from above and from below by turns.
-fn order(rows: &mut [Vec<usize>], spots: &[Spot]) {
+/// Orders each layer by where the neighbours stand, from above and from below by turns; neighbours in a layer change
+/// places where that spares crossings. The order with the fewest is kept.
+fn order(rows: &mut Vec<Vec<usize>>, spots: &[Spot]) {
     let mut at = vec![0.0; spots.len()];
     let note = |row: &[usize], at: &mut Vec<f64>| {
         for (n, &spot) in row.iter().enumerate() {
@@ -168,7 +169,8 @@ fn order(rows: &mut [Vec<usize>], spots: &[Spot]) {
         }
     };
     rows.iter().for_each(|row| note(row, &mut at));
-    for sweep in 0..SWEEPS {
+    let mut best = (crossings(rows, spots), rows.clone());
+    for sweep in 0..2 * SWEEPS {
         let down = sweep % 2 == 0;
         for n in 0..rows.len() {
             let row = if down { n } else { rows.len() - 1 - n };
@@ -180,6 +182,78 @@ fn order(rows: &mut [Vec<usize>], spots: &[Spot]) {
             keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
             rows[row] = keyed.into_iter().map(|(_, spot)| spot).collect();
             note(&rows[row], &mut at);
+        }
+        exchange(rows, spots);
+        rows.iter().for_each(|row| note(row, &mut at));
+        let crossed = crossings(rows, spots);
+        if crossed < best.0 {
+            best = (crossed, rows.clone());
+        }
+    }
+    *rows = best.1;
+}
+
+/// The place of each spot in its row.
+fn places(rows: &[Vec<usize>], spots: &[Spot]) -> Vec<usize> {
+    let mut place = vec![0; spots.len()];
+    rows.iter().for_each(|row| row.iter().enumerate().for_each(|(n, &spot)| place[spot] = n));
+    place
+}
+
+/// How often edges cross between rows.
+fn crossings(rows: &[Vec<usize>], spots: &[Spot]) -> usize {
+    let place = places(rows, spots);
+    let between = rows.windows(2).map(|pair| {
+        // Two edges cross where the one that begins further left ends further right; ends are counted in a Fenwick tree.
+        let mut ended = vec![0; pair[1].len() + 1];
+        let mut crossed = 0;
+        for &spot in pair[0].iter().rev() {
+            // An edge without places on its way may lead further down.
+            let next = |below: &usize| (pair[1].get(place[*below]) == Some(below)).then_some(place[*below]);
+            let ends = || spots[spot].below.iter().filter_map(next);
+            for end in ends() {
+                let mut n = end;
+                while n > 0 {
+                    crossed += ended[n];
+                    n &= n - 1;
+                }
+            }
+            for end in ends() {
+                let mut n = end + 1;
+                while n < ended.len() {
+                    ended[n] += 1;
+                    n += n & n.wrapping_neg();
+                }
+            }
+        }
+        crossed
+    });
+    between.sum()
+}
+
+/// Lets neighbours in a row change places where that spares crossings, until none does, or long enough.
+fn exchange(rows: &mut [Vec<usize>], spots: &[Spot]) {
+    let mut place = places(rows, spots);
+    for _ in 0..SWEEPS {
+        let mut changed = false;
+        for row in rows.iter_mut() {
+            for n in 1..row.len() {
+                let (left, right) = (row[n - 1], row[n]);
+                let crossed = |left: &[usize], right: &[usize]| {
+                    let pairs = left.iter().map(|&a| right.iter().filter(|&&b| place[a] > place[b]).count());
+                    pairs.sum::<usize>()
+                };
+                let (a, b) = (&spots[left], &spots[right]);
+                let now = crossed(&a.above, &b.above) + crossed(&a.below, &b.below);
+                if now > crossed(&b.above, &a.above) + crossed(&b.below, &a.below) {
+                    row.swap(n - 1, n);
+                    (place[left], place[right]) = (n, n - 1);
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            break;
         }
     }
 }
@@ -270,6 +344,27 @@ mod tests {
         apart(&layout, &widths);
         assert!(edges.iter().all(|&(from, to)| layout.places[from].1 < layout.places[to].1));
         assert_eq!(layout.height % 70.0, 40.0);
+    }
+
+    #[test]
+    fn edges_that_need_not_cross_do_not() {
+        let spot = |above: &[usize], below: &[usize]| Spot {
+            width: 1.0,
+            x: 0.0,
+            above: above.to_vec(),
+            below: below.to_vec(),
+        };
+        // 0 and 1 above 2 and 3, crossed once; 4 below both.
+        let spots =
+            [spot(&[], &[3]), spot(&[], &[2]), spot(&[1], &[4]), spot(&[0], &[4]), spot(&[2, 3], &[])];
+        let mut rows = vec![vec![0, 1], vec![2, 3], vec![4]];
+        assert_eq!(crossings(&rows, &spots), 1);
+        order(&mut rows, &spots);
+        assert_eq!(crossings(&rows, &spots), 0);
+        // Each of three above each of three below: nine pairs of edges cross, however they stand.
+        let all: Vec<Spot> =
+            (0..6).map(|n| if n < 3 { spot(&[], &[3, 4, 5]) } else { spot(&[0, 1, 2], &[]) }).collect();
+        assert_eq!(crossings(&[vec![0, 1, 2], vec![3, 4, 5]], &all), 9);
     }
 
     #[test]

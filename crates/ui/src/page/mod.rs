@@ -58,7 +58,8 @@ fn tone(state: State) -> &'static str {
         State::Failed => "fail",
         State::Waiting | State::Stopped => "wait",
         State::Blocked | State::Skipped => "off",
-        State::PendingEval | State::Stale | State::Pending => "pend",
+        State::PendingEval | State::Stale => "pend",
+        State::Pending => "todo",
         State::FailedPendingEval | State::Damaged => "warn",
     }
 }

@@ -91,7 +91,7 @@ pub fn html(report: &Report) -> String {
     out += "</div>\n";
     if report.timeline.start().is_some() {
         out += "<h2 id=\"timeline\">Timeline</h2>\n<p class=\"sub\">Calls by slot, waits apart. Times in which nothing was recorded are cut short.</p>\n<div class=\"scroll wide\" tabindex=\"0\" role=\"region\" aria-label=\"Timeline\">\n";
-        out += &timeline::svg(&report.timeline, &places);
+        out += &timeline::svg(&report.timeline, &places, timeline::WIDTH);
         out += "</div>\n";
     }
     usage(&mut out, report);

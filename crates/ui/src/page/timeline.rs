@@ -13,7 +13,8 @@ pub(super) const STYLE: &str = include_str!("timeline.css");
 
 /// So many pieces are drawn; the longest, where there are more.
 const MOST: usize = 6_000;
-const WIDTH: f64 = 1200.0;
+/// How wide it is, unless it is asked for in another width.
+pub const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 74.0;
 const ROW: f64 = 22.0;
 const AXIS: f64 = 24.0;
@@ -29,7 +30,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(timeline: &Timeline) -> Axis {
+    fn new(timeline: &Timeline, width: f64) -> Axis {
         let mut busy: Vec<(Micros, Micros)> = timeline.all().map(|slice| (slice.from, slice.to)).collect();
         busy.sort_unstable();
         let all: Micros = busy.iter().map(|(from, to)| to - from).max().unwrap_or(0);
@@ -43,8 +44,8 @@ impl Axis {
         }
         let total = joined.iter().map(|(from, to)| (to - from).max(1)).sum::<Micros>() as f64;
         let gaps = joined.len().saturating_sub(1) as f64;
-        let gap = (WIDTH - LEFT - 10.0) * GAP.min(0.5 / (gaps + 1.0));
-        let room = WIDTH - LEFT - 10.0 - gap * gaps;
+        let gap = (width - LEFT - 10.0) * GAP.min(0.5 / (gaps + 1.0));
+        let room = width - LEFT - 10.0 - gap * gaps;
         let mut x = LEFT;
         let mut pieces = Vec::new();
         for (from, to) in joined {
@@ -63,8 +64,8 @@ impl Axis {
 }
 
 /// The picture, and in words what is left out of it. `links`: where each task leads to.
-pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
-    let axis = Axis::new(timeline);
+pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> String {
+    let axis = Axis::new(timeline, width);
     let slots =
         timeline.attempts.iter().chain(&timeline.calls).map(|slice| slice.slot + 1).max().unwrap_or(0);
     let waits = timeline.waits.iter().map(|slice| slice.slot + 1).max().unwrap_or(0);
@@ -74,7 +75,7 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
     let spent = timeline.cost.last().map_or(0.0, |(_, usd)| *usd);
     let height = if spent > 0.0 { cost_top + COST + 8.0 } else { cost_top };
     let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"timeline\" role=\"group\" aria-labelledby=\"timeline-title timeline-desc\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" width=\"{WIDTH:.0}\" height=\"{height:.0}\">\n<title id=\"timeline-title\">timeline</title>\n<desc id=\"timeline-desc\">{}</desc>\n",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"timeline\" role=\"group\" aria-labelledby=\"timeline-title timeline-desc\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n<title id=\"timeline-title\">timeline</title>\n<desc id=\"timeline-desc\">{}</desc>\n",
         escape(&told(timeline))
     );
     for (n, (from, to, x, wide)) in axis.pieces.iter().enumerate() {
@@ -92,12 +93,17 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
             }
         }
     }
-    let row = |text: &mut String, y: f64, name: &str| {
-        let _ = writeln!(text, "<text class=\"row\" x=\"4\" y=\"{:.1}\">{name}</text>", y + 15.0);
+    // Names of rows: the last in the picture, so that a page can keep them in view where it is moved.
+    let mut rows = format!(
+        "<g class=\"rows\"><rect class=\"under\" width=\"{:.0}\" height=\"{height:.0}\"/>\n",
+        LEFT - 6.0
+    );
+    let mut row = |y: f64, name: &str| {
+        let _ = writeln!(rows, "<text class=\"row\" x=\"4\" y=\"{:.1}\">{name}</text>", y + 15.0);
     };
-    row(&mut text, AXIS, "builds");
-    (0..slots).for_each(|slot| row(&mut text, top + slot as f64 * ROW, &format!("slot {}", slot + 1)));
-    (0..waits).for_each(|slot| row(&mut text, wait_top + slot as f64 * ROW, "waits"));
+    row(AXIS, "builds");
+    (0..slots).for_each(|slot| row(top + slot as f64 * ROW, &format!("slot {}", slot + 1)));
+    (0..waits).for_each(|slot| row(wait_top + slot as f64 * ROW, "waits"));
     let mut drawn: Vec<(&Slice, f64, f64, &str)> = Vec::new();
     drawn.extend(timeline.builds.iter().map(|slice| (slice, AXIS + 3.0, ROW - 8.0, "build")));
     let place = |slice: &Slice, inset: f64| top + slice.slot as f64 * ROW + inset;
@@ -111,12 +117,15 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
         let layer = |kind: &str| ["build", "attempt", "call", "waits"].iter().position(|one| *one == kind);
         drawn.sort_by_key(|(slice, _, _, kind)| (layer(kind), slice.from));
     }
-    for (slice, y, high, kind) in drawn {
-        one(&mut text, &axis, slice, (y, high), kind, links.get(&slice.name));
+    for (slice, y, high, kind) in &drawn {
+        one(&mut text, &axis, slice, (*y, *high), kind, links.get(&slice.name));
+    }
+    for (slice, y, ..) in drawn.iter().filter(|(.., kind)| *kind == "attempt") {
+        name(&mut text, &axis, slice, *y);
     }
     if spent > 0.0 {
         let _ = write!(
-            text,
+            rows,
             "<text class=\"row\" x=\"4\" y=\"{:.1}\">cost</text><text class=\"tick\" x=\"4\" y=\"{:.1}\">{}</text>",
             cost_top + 14.0,
             cost_top + 30.0,
@@ -126,9 +135,9 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>) -> String {
         for (at, usd) in &timeline.cost {
             let _ = write!(path, "H{:.1}V{:.1}", axis.x(*at), cost_top + COST * (1.0 - usd / spent));
         }
-        let _ = writeln!(text, "<path class=\"cost\" d=\"{path}H{:.1}\"/>", WIDTH - 10.0);
+        let _ = writeln!(text, "<path class=\"cost\" d=\"{path}H{:.1}\"/>", width - 10.0);
     }
-    text + "</svg>\n"
+    text + &rows + "</g>\n</svg>\n"
 }
 
 fn one(
@@ -168,19 +177,24 @@ fn one(
         "<g><title>{}</title><rect class=\"{kind} of-{tone}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" rx=\"2\"/>",
         escape(&told)
     );
-    let room = ((wide - 8.0) / 6.4) as usize;
-    if kind == "attempt" && room >= 3 {
-        let name = clean(&slice.name);
-        let name = truncate(&name, room);
-        let _ = write!(
-            text,
-            "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            from + 4.0,
-            y + 14.0,
-            escape(&name)
-        );
-    }
     *text += if link.is_some() { "</g></a>\n" } else { "</g>\n" };
+}
+
+/// The name of an attempt over its calls, where there is room for it.
+fn name(text: &mut String, axis: &Axis, slice: &Slice, y: f64) {
+    let (from, to) = (axis.x(slice.from), axis.x(slice.to));
+    let room = ((to - from - 6.0) / 6.2) as usize;
+    let name = clean(&slice.name);
+    if room < 5.min(name.chars().count().max(1)) {
+        return;
+    }
+    let _ = write!(
+        text,
+        "<text class=\"name\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+        from + 4.0,
+        y + 14.0,
+        escape(&truncate(&name, room))
+    );
 }
 
 fn span(seconds: f64) -> String {
