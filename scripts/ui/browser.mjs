@@ -125,6 +125,7 @@ class Page {
   }
 
   async key(key, text) {
+    await this.send('Page.bringToFront');
     await this.send('Input.dispatchKeyEvent', { type: 'keyDown', key, code: key, text });
     await this.send('Input.dispatchKeyEvent', { type: 'keyUp', key, code: key });
   }

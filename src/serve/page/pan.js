@@ -31,14 +31,16 @@ export function frame(label) {
   const fit = () => {
     if (!picture || !box.clientWidth) return;
     const { w, h } = size();
-    scale = Math.min(1.25, Math.max(0.03, Math.min(box.clientWidth / w, box.clientHeight / h)));
+    scale = Math.min(1.25, Math.max(0.03, Math.min(box.clientWidth / (w + 16), box.clientHeight / (h + 16))));
     x = (box.clientWidth - w * scale) / 2;
     y = Math.max(8, (box.clientHeight - h * scale) / 2);
     draw();
   };
-  /** Parts in the middle of the frame, at a scale at which they can be read; above, if all of them are at the top. */
+  /** Parts in the middle of the frame, at a scale at which they can be read. */
   const centre = (parts, smooth) => {
     if (!picture || !parts.length || !box.clientWidth) return;
+    const { w, h } = size();
+    if (Math.min(box.clientWidth / w, box.clientHeight / h) >= READABLE) return fit();
     scale = Math.max(scale, READABLE);
     const of = picture.getBoundingClientRect();
     const by = Number(picture.getAttribute('width')) / (of.width || 1);
@@ -46,7 +48,6 @@ export function frame(label) {
     const middle = (from, to, origin) => ((Math.min(...rects.map((rect) => rect[from])) + Math.max(...rects.map((rect) => rect[to]))) / 2 - origin) * by;
     x = box.clientWidth / 2 - middle('left', 'right', of.left) * scale;
     y = Math.min(8, box.clientHeight / 2 - middle('top', 'bottom', of.top) * scale);
-    const { w } = size();
     if (w * scale < box.clientWidth) x = (box.clientWidth - w * scale) / 2;
     draw(smooth);
   };
