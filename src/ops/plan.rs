@@ -224,7 +224,7 @@ fn lanes(opened: &Opened, graph: &Graph, levels: &[Vec<PlanTask>]) -> Vec<LaneVi
             Some(known) => known.tasks.push(task.task.clone()),
             None => lanes.push(LaneView {
                 lane: lane.clone(),
-                base: isolate.base.clone().or_else(|| opened.store.pins().map(|pins| pins.default)),
+                base: isolate.base.clone().or_else(|| opened.store.pins().ok()?.map(|pins| pins.default)),
                 shared: isolate.lane.is_some(),
                 tasks: vec![task.task.clone()],
             }),

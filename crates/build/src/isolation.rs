@@ -142,7 +142,7 @@ impl Isolation {
     /// Writes down what was found: from here on the run keeps to it.
     pub fn pin(&self, store: &Store) -> Result<(), FsError> {
         let pins = self.pins();
-        if store.pins().as_ref() != Some(&*pins) { store.write_pins(&pins) } else { Ok(()) }
+        if store.pins()?.as_ref() != Some(&*pins) { store.write_pins(&pins) } else { Ok(()) }
     }
 }
 
@@ -206,7 +206,8 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
         return Err(setup("branch_taken", message).hint(format!("git branch -m {ours} OTHER")));
     }
     // By them branches are merged, and worktrees are gone on with: those of a copy know the place they were made in.
-    if let Some(foreign) = store.foreign_isolation() {
+    let of_disk = |error: FsError| setup("io", error.to_string());
+    if let Some(foreign) = store.foreign_isolation().map_err(of_disk)? {
         let message = format!(
             "the run was moved or copied while its isolated tasks were at work, or came with a clone: `{}` was not written by your planexe in this folder",
             shown_path(&foreign)
@@ -217,7 +218,8 @@ pub fn find(project: &Project, store: &Store, bases: &[Option<String>]) -> Resul
         );
         return Err(setup("run_moved", message).hint(hint));
     }
-    let known = store.pins().filter(|pins| pins.run == run_name(run) || !store.lanes().is_empty());
+    let is_open = !store.lanes().map_err(of_disk)?.is_empty();
+    let known = store.pins().map_err(of_disk)?.filter(|pins| pins.run == run_name(run) || is_open);
     if let Some(pins) = known.as_ref().filter(|pins| pins.run != run_name(run)) {
         let message = format!(
             "the run was moved or copied while its isolated tasks were at work: their branches begin with `{BRANCHES}{}`, and worktrees know the place they were made in",

@@ -56,11 +56,17 @@ impl Store {
         self.planexe_dir().join("anew.json")
     }
 
-    /// What is to be made anew. One that cannot be read says nothing.
+    /// What is to be made anew. One that cannot be read says nothing for now.
     pub fn read_anew(&self) -> Anew {
-        let bytes = fs::read_capped(&self.anew_file(), CAP).unwrap_or_default();
+        self.anew().unwrap_or_default()
+    }
+
+    /// The same. What the disk cannot read is neither replaced nor removed.
+    fn anew(&self) -> Result<Anew, FsError> {
+        let read = fs::if_content(fs::read_capped(&self.anew_file(), CAP));
+        let bytes = read.map_err(|error| error.within(self.run_dir()))?.unwrap_or_default();
         let anew: Option<Anew> = serde_json::from_slice(&bytes).ok();
-        anew.filter(|anew| anew.schema == SCHEMA).unwrap_or_default()
+        Ok(anew.filter(|anew| anew.schema == SCHEMA).unwrap_or_default())
     }
 
     /// Notes that tasks, by their first outputs, are to be made anew, beside what was asked for before. Those that are
@@ -70,7 +76,7 @@ impl Store {
         firsts: impl IntoIterator<Item = &'a str>,
         asked: Asked,
     ) -> Result<(), FsError> {
-        let mut anew = self.read_anew();
+        let mut anew = self.anew()?;
         anew.schema = SCHEMA;
         for first in firsts {
             let before = anew.asked(self, first);
@@ -89,7 +95,7 @@ impl Store {
 
     /// Forgets what was asked for, once there is nothing left of it. Under the lock.
     pub fn forget_anew(&self) -> Result<(), FsError> {
-        let anew = self.read_anew();
+        let anew = self.anew()?;
         if anew.tasks.keys().any(|first| anew.asked(self, first).is_some()) {
             return Ok(());
         }

@@ -305,18 +305,21 @@ impl Store {
     }
 
     /// All candidates of isolated tasks that succeeded and are not merged yet.
-    pub fn unmerged(&self) -> Vec<Candidate> {
-        let folders = fs::list_dir(&self.partial_dir()).unwrap_or_default();
-        let records = folders.iter().filter(|(_, kind)| *kind == FileKind::Dir).filter_map(|(name, _)| {
-            let bytes = fs::read_capped(&self.partial_dir().join(name).join(RECORD), CAP).ok()?;
-            let candidate: Candidate = serde_json::from_slice(&bytes).ok()?;
-            self.to_be_merged(&candidate.task).ok()?
-        });
-        let mut all: Vec<Candidate> = records.collect();
+    pub fn unmerged(&self) -> Result<Vec<Candidate>, FsError> {
+        let folders = fs::if_content(fs::list_dir(&self.partial_dir()))?.unwrap_or_default();
+        let mut all: Vec<Candidate> = Vec::new();
+        for (name, _) in folders.iter().filter(|(_, kind)| *kind == FileKind::Dir) {
+            let record = self.partial_dir().join(name).join(RECORD);
+            let read = fs::if_content(fs::read_capped(&record, CAP));
+            let bytes = read.map_err(|error| error.within(self.run_dir()))?.unwrap_or_default();
+            if let Ok(candidate) = serde_json::from_slice::<Candidate>(&bytes) {
+                all.extend(self.to_be_merged(&candidate.task)?);
+            }
+        }
         all.sort_by(|one, other| one.task.cmp(&other.task));
         // The best round of a task has a folder beside that of its last.
         all.dedup_by(|one, other| one.task == other.task);
-        all
+        Ok(all)
     }
 
     /// Reads a candidate's contents again; false if one is no file any more.

@@ -159,7 +159,8 @@ fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
         }
         let path = dir.join(&name);
         let Some(name) = name.to_str().filter(|name| !fs::is_temp_name(name)) else { continue };
-        let text = fs::read_capped(&path, 1 << 16).unwrap_or_default();
+        // What cannot be read names nobody yet.
+        let Ok(text) = fs::read_capped(&path, 1 << 16) else { continue };
         let text = String::from_utf8_lossy(&text).trim().to_owned();
         // What says something else is no marker, and not ours to remove.
         if text.is_empty() || text == name || task_dir_name(&text) == name {

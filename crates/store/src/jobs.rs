@@ -237,30 +237,35 @@ impl Store {
 
     /// Jobs of a task that the user's own planexe handed over, oldest first. Folders of which nothing can be believed are
     /// left alone.
-    pub fn jobs_of(&self, task: &str) -> Vec<JobFiles> {
-        let mut jobs = self.jobs_in(&self.planexe_dir().join("jobs").join(task_dir_name(task)));
+    pub fn jobs_of(&self, task: &str) -> Result<Vec<JobFiles>, FsError> {
+        let jobs = self.jobs_in(&self.planexe_dir().join("jobs").join(task_dir_name(task)));
+        let mut jobs = jobs.map_err(|error| error.within(self.run_dir()))?;
         jobs.retain(|files| files.job.task == task);
-        jobs
+        Ok(jobs)
     }
 
-    /// Jobs of all tasks.
+    /// Jobs of all tasks, for people: those that cannot be read are passed over.
     pub fn jobs(&self) -> Vec<JobFiles> {
         let folder = self.planexe_dir().join("jobs");
         let mut names: Vec<_> = fs::list_dir(&folder).unwrap_or_default();
         names.sort_by(|a, b| a.0.cmp(&b.0));
-        names.iter().flat_map(|(name, _)| self.jobs_in(&folder.join(name))).collect()
+        names.iter().flat_map(|(name, _)| self.jobs_in(&folder.join(name)).unwrap_or_default()).collect()
     }
 
-    fn jobs_in(&self, folder: &Path) -> Vec<JobFiles> {
-        let mut names: Vec<_> = fs::list_dir(folder).unwrap_or_default();
+    fn jobs_in(&self, folder: &Path) -> Result<Vec<JobFiles>, FsError> {
+        let mut names: Vec<_> = fs::if_content(fs::list_dir(folder))?.unwrap_or_default();
         names.sort_by(|a, b| a.0.cmp(&b.0));
-        let files = |name: &std::ffi::OsString| {
-            let dir = folder.join(name);
-            let bytes = fs::read_capped(&dir.join("job.json"), LARGEST).ok()?;
-            let job: Job = Seal::to_mark_at_least_for_now(self.run_dir(), JOB)?.unsealed(&bytes)?;
-            (Path::new(&job.fence) == Path::new(name)).then_some(JobFiles { dir, job })
-        };
-        names.iter().filter_map(|(name, _)| files(name)).collect()
+        let mut all = Vec::new();
+        for (name, _) in names {
+            let dir = folder.join(&name);
+            let bytes = fs::if_content(fs::read_capped(&dir.join("job.json"), LARGEST))?;
+            let seal = || Seal::to_mark_at_least_for_now(self.run_dir(), JOB);
+            let job: Option<Job> = bytes.and_then(|bytes| seal()?.unsealed(&bytes));
+            if let Some(job) = job.filter(|job| Path::new(&job.fence) == Path::new(&name)) {
+                all.push(JobFiles { dir, job });
+            }
+        }
+        Ok(all)
     }
 }
 
@@ -301,7 +306,7 @@ mod tests {
         assert_eq!(new.result(), None, "it is an old copy's");
         new.write_result(ProcessEnd::Exited(3)).unwrap();
         assert_eq!(new.result().unwrap().end, ProcessEnd::Exited(3));
-        assert_eq!(store.jobs_of("a[1]").len(), 2);
+        assert_eq!(store.jobs_of("a[1]").unwrap().len(), 2);
         assert_eq!(store.jobs().len(), 2);
         old.remove().unwrap();
         new.remove().unwrap();

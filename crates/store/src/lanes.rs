@@ -154,33 +154,45 @@ impl Store {
         self.isolation_dir().join(format!("lane-{}.exclude", task_dir_name(lane)))
     }
 
-    fn read_isolation<T: Serialize + DeserializeOwned>(&self, path: &std::path::Path) -> Option<T> {
-        let bytes = fs::read_capped(path, CAP).ok()?;
-        Seal::to_mark_at_least_for_now(self.run_dir(), ISOLATION)?.unsealed(&bytes)
+    /// A record, if it is there and this user's planexe wrote it here. One that the disk cannot read is an error: what
+    /// hangs on it is not lost.
+    fn read_isolation<T: Serialize + DeserializeOwned>(
+        &self,
+        path: &std::path::Path,
+    ) -> Result<Option<T>, FsError> {
+        let read =
+            fs::if_content(fs::read_capped(path, CAP)).map_err(|error| error.within(self.run_dir()))?;
+        let seal = || Seal::to_mark_at_least_for_now(self.run_dir(), ISOLATION);
+        Ok(read.and_then(|bytes| seal()?.unsealed(&bytes)))
     }
 
     /// A record of isolated tasks that this user's planexe did not write in this folder, if there is one.
-    pub fn foreign_isolation(&self) -> Option<PathBuf> {
+    pub fn foreign_isolation(&self) -> Result<Option<PathBuf>, FsError> {
         let pins = self.isolation_dir().join(PINS);
-        let is_there = |path: &PathBuf| fs::kind(path).ok().flatten().is_some();
-        if is_there(&pins) && self.read_isolation::<Pins>(&pins).is_none() {
-            return Some(pins);
+        if fs::kind(&pins)?.is_some() && self.read_isolation::<Pins>(&pins)?.is_none() {
+            return Ok(Some(pins));
         }
-        self.lane_files().into_iter().find(|path| self.read_isolation::<Lane>(path).is_none())
+        for path in self.lane_files()? {
+            if self.read_isolation::<Lane>(&path)?.is_none() {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
     }
 
-    fn lane_files(&self) -> Vec<PathBuf> {
-        let files = fs::list_dir(&self.isolation_dir()).unwrap_or_default();
+    fn lane_files(&self) -> Result<Vec<PathBuf>, FsError> {
+        let files = fs::if_content(fs::list_dir(&self.isolation_dir()))?.unwrap_or_default();
         let of_lane = |name: &str| name.starts_with("lane-") && name.ends_with(".json");
         let mut names: Vec<_> = files.into_iter().filter_map(|(name, _)| name.into_string().ok()).collect();
         names.retain(|name| of_lane(name));
         names.sort();
-        names.iter().map(|name| self.isolation_dir().join(name)).collect()
+        Ok(names.iter().map(|name| self.isolation_dir().join(name)).collect())
     }
 
     /// The base of the run, if it is pinned.
-    pub fn pins(&self) -> Option<Pins> {
-        self.read_isolation(&self.isolation_dir().join(PINS)).filter(|pins: &Pins| pins.schema <= SCHEMA)
+    pub fn pins(&self) -> Result<Option<Pins>, FsError> {
+        let read = self.read_isolation(&self.isolation_dir().join(PINS))?;
+        Ok(read.filter(|pins: &Pins| pins.schema <= SCHEMA))
     }
 
     /// Writes which commits the bases are pinned to.
@@ -189,14 +201,14 @@ impl Store {
     }
 
     /// How far a lane is.
-    pub fn lane(&self, lane: &str) -> Option<Lane> {
-        let read = self.read_isolation(&self.lane_file(lane));
-        read.filter(|it: &Lane| it.schema <= SCHEMA && it.lane == lane)
+    pub fn lane(&self, lane: &str) -> Result<Option<Lane>, FsError> {
+        let read = self.read_isolation(&self.lane_file(lane))?;
+        Ok(read.filter(|it: &Lane| it.schema <= SCHEMA && it.lane == lane))
     }
 
     /// All lanes there are.
-    pub fn lanes(&self) -> Vec<Lane> {
-        self.lane_files().iter().filter_map(|path| self.read_isolation(path)).collect()
+    pub fn lanes(&self) -> Result<Vec<Lane>, FsError> {
+        self.lane_files()?.iter().filter_map(|path| self.read_isolation(path).transpose()).collect()
     }
 
     fn sealed<T: Serialize>(&self, record: &T) -> Vec<u8> {
@@ -226,7 +238,7 @@ impl Store {
     /// With no lane left nothing hangs on the base that was pinned: the next build looks at it anew.
     pub fn unpin(&self) -> Result<(), FsError> {
         let dir = self.isolation_dir();
-        if fs::kind(&dir)?.is_some() && self.lanes().is_empty() {
+        if fs::kind(&dir)?.is_some() && self.lanes()?.is_empty() {
             fs::remove(&dir.join(PINS))?;
             fs::remove_empty_dir(&dir)?;
         }
@@ -248,22 +260,23 @@ mod tests {
     #[test]
     fn what_is_written_of_lanes_is_read() {
         let (_dir, store) = store();
-        assert_eq!((store.pins(), store.lane("ui"), store.lanes().len()), (None, None, 0));
+        assert_eq!((store.pins().unwrap(), store.lane("ui").unwrap()), (None, None));
+        assert_eq!(store.lanes().unwrap(), []);
         let at_work = AtWork { task: "fix[a/b]".into(), attempt: 2, ..AtWork::default() };
         let lane =
             Lane { schema: SCHEMA, lane: "fix[a/b]".into(), at_work: Some(at_work), ..Lane::default() };
         store.write_lane(&lane).unwrap();
         store.write_pins(&Pins { schema: SCHEMA, default: "main".into(), ..Pins::default() }).unwrap();
-        assert_eq!(store.lane("fix[a/b]").as_ref(), Some(&lane));
-        assert_eq!(store.lane("fix"), None);
+        assert_eq!(store.lane("fix[a/b]").unwrap().as_ref(), Some(&lane));
+        assert_eq!(store.lane("fix").unwrap(), None);
         // While a lane is open its base stays.
         store.unpin().unwrap();
-        assert_eq!(store.pins().map(|pins| pins.default), Some("main".into()));
+        assert_eq!(store.pins().unwrap().map(|pins| pins.default), Some("main".into()));
         store.remove_lane("fix[a/b]").unwrap();
         store.unpin().unwrap();
-        assert!(store.pins().is_none() && !store.planexe_dir().join("isolation").exists());
+        assert!(store.pins().unwrap().is_none() && !store.planexe_dir().join("isolation").exists());
         // A newer one is not believed, nor half of one.
         store.write_lane(&Lane { schema: SCHEMA + 1, lane: "x".into(), ..Lane::default() }).unwrap();
-        assert_eq!(store.lane("x"), None);
+        assert_eq!(store.lane("x").unwrap(), None);
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
 /// The attempt that an executor has and no build waits for.
 fn left(store: &Store, task: &Task) -> Option<JobFiles> {
     let is_open = |files: &JobFiles| files.result().is_none() && files.is_alive() != Some(false);
-    store.jobs_of(&task.name).into_iter().rfind(is_open)
+    store.jobs_of(&task.name).ok()?.into_iter().rfind(is_open)
 }
 
 fn tell_end(session: &Session, builder: Option<u32>, status: Option<&Status>) -> u8 {

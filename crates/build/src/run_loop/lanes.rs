@@ -17,7 +17,11 @@ impl Build<'_> {
         if self.project.specs.iter().all(|spec| spec.lane().is_none()) {
             return;
         }
-        let left = self.ctx.store.lanes().into_iter().filter_map(|lane| lane.at_work);
+        let lanes = match self.ctx.store.lanes() {
+            Ok(lanes) => lanes,
+            Err(error) => return self.break_off(error),
+        };
+        let left = lanes.into_iter().filter_map(|lane| lane.at_work);
         for at_work in left.filter(|at_work| !at_work.failed) {
             if let Some(id) = self.engine.graph().find(&at_work.task) {
                 self.engine.give_turn(id);

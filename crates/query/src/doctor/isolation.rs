@@ -8,7 +8,8 @@ use planexe_base::style::clean;
 use planexe_build::git::{Git, GitError, OLDEST};
 use planexe_build::isolation::{BRANCHES, Place, SAVED, plain_name, run_name};
 use planexe_pipeline::open::Opened;
-use planexe_store::lanes::Lane;
+use planexe_store::Candidate;
+use planexe_store::lanes::{Lane, Pins};
 use planexe_ui::views::shell_word;
 
 /// Most names that are told.
@@ -17,16 +18,32 @@ const MOST: usize = 3;
 /// What is found; nothing in a run that has isolated no task.
 pub fn examine(opened: &Opened) -> Vec<Finding> {
     let uses = opened.project.specs.iter().any(|spec| spec.isolate.is_some());
-    if !uses && opened.store.lanes().is_empty() {
-        return Vec::new();
-    }
-    look(opened).unwrap_or_else(|error| {
+    // What hangs on a record that cannot be read is not called left over.
+    let lanes = match opened.store.lanes() {
+        Ok(lanes) if lanes.is_empty() && !uses => return Vec::new(),
+        Ok(lanes) => lanes,
+        Err(error) => return unreadable(&error),
+    };
+    let (unmerged, pins) = match (opened.store.unmerged(), opened.store.pins()) {
+        (Ok(unmerged), Ok(pins)) => (unmerged, pins),
+        (Err(error), _) | (_, Err(error)) => return unreadable(&error),
+    };
+    look(opened, &lanes, unmerged, pins).unwrap_or_else(|error| {
         let remedy = if error == GitError::Missing { "install git" } else { "see the message" };
         vec![Finding::fail("isolated", error.to_string(), remedy)]
     })
 }
 
-fn look(opened: &Opened) -> Result<Vec<Finding>, GitError> {
+fn unreadable(error: &fs::FsError) -> Vec<Finding> {
+    vec![Finding::fail("isolated", error.to_string(), "see the message")]
+}
+
+fn look(
+    opened: &Opened,
+    lanes: &[Lane],
+    unmerged: Vec<Candidate>,
+    pins: Option<Pins>,
+) -> Result<Vec<Finding>, GitError> {
     let (store, run) = (&opened.store, &opened.project.run);
     let version = Git::at(run).version()?;
     let told = format!("git {}.{}", version.0, version.1);
@@ -42,14 +59,12 @@ fn look(opened: &Opened) -> Result<Vec<Finding>, GitError> {
     let mut found = Vec::new();
     let graph = &opened.project.graph;
     let is_task = |name: &str| graph.find(name.split('[').next().unwrap_or(name)).is_some();
-    let merging: HashSet<String> = store
-        .unmerged()
+    let merging: HashSet<String> = unmerged
         .into_iter()
         .filter(|it| is_task(&it.task))
         .filter_map(|it| it.success)
         .map(|success| success.lane)
         .collect();
-    let lanes = store.lanes();
     let at_work = |lane: &Lane| lane.at_work.as_ref().is_some_and(|at_work| is_task(&at_work.task));
     let open = lanes.iter().filter(|lane| at_work(lane) || merging.contains(&lane.lane));
     let mut open: HashSet<String> = open.map(|lane| lane.name.clone()).collect();
@@ -74,7 +89,7 @@ fn look(opened: &Opened) -> Result<Vec<Finding>, GitError> {
             found.push(Finding::warn("isolated", message, "`git worktree prune`"));
         }
     }
-    let known = store.pins().map_or_else(|| run_name(run), |pins| pins.run);
+    let known = pins.map_or_else(|| run_name(run), |pins| pins.run);
     let branches = |below: &str| -> Result<Vec<String>, GitError> {
         let text =
             git.text(&["for-each-ref", "--format=%(refname:short)", &format!("refs/heads/{below}{known}/")])?;

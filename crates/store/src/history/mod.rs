@@ -206,9 +206,9 @@ impl Store {
             records.push(OutputRecord { path: output.clone(), bytes, blake3 });
         }
         let (Some(first), false) = (outputs.first(), records.is_empty()) else { return Ok(None) };
-        let sidecar = |kind| {
-            let bytes = fs::read_optional(&self.sidecar_path(first, kind)).ok().flatten()?;
-            serde_json::from_slice(&bytes).ok()
+        let sidecar = |kind| -> Result<Option<_>, FsError> {
+            let bytes = fs::if_content(fs::read(&self.sidecar_path(first, kind)))?;
+            Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
         };
         let entry = Entry {
             n: 0,
@@ -217,8 +217,8 @@ impl Store {
             why,
             first: first.clone(),
             outputs: records,
-            done: sidecar(Sidecar::Done),
-            status: sidecar(Sidecar::Status),
+            done: sidecar(Sidecar::Done)?,
+            status: sidecar(Sidecar::Status)?,
             other: Map::new(),
         };
         self.history().add(entry, durability)

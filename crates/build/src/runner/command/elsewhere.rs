@@ -51,7 +51,7 @@ pub(super) enum Elsewhere {
 /// of the same attempt; any other is ended first.
 pub(super) fn open<'a>(ctx: &'a BuildContext, job: &Job) -> Result<Option<Place<'a>>, FsError> {
     let executor = ctx.project.executor(&job.task);
-    let mut old = ctx.store.jobs_of(&job.task.name);
+    let mut old = ctx.store.jobs_of(&job.task.name)?;
     let desk = executor.and_then(|executor| Some((executor, ctx.executors.desk(executor)?)));
     let Some((executor, desk)) = desk else {
         end(ctx, job, &old)?;

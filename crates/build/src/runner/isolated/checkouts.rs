@@ -134,7 +134,7 @@ impl Checkouts<'_> {
     /// Former outputs that git will replace in the run's own checkout go to history first, as those do that we replace.
     pub(super) fn keep_former(&self, candidate: &Candidate, merge: &Merge) -> Result<(), IsolationError> {
         let (store, place) = (&self.ctx.store, self.place);
-        let mut there = others(self.ctx, &self.success.lane, &candidate.task);
+        let mut there = others(self.ctx, &self.success.lane, &candidate.task)?;
         there.push(candidate.clone());
         there.retain(|it| it.outputs.iter().any(|output| store.path(&output.path).is_file()));
         let in_run = |git: &Git| fs::resolved(git.dir()) == place.top;

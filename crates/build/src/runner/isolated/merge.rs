@@ -66,7 +66,7 @@ fn try_run(ctx: &BuildContext, job: &Job) -> Result<Merged, IsolationError> {
         );
     };
     let _gate = isolation.gate()?;
-    let lane = known_lane(ctx, &success.lane).filter(|lane| lane.branch == success.branch);
+    let lane = known_lane(ctx, &success.lane)?.filter(|lane| lane.branch == success.branch);
     let lane = lane.unwrap_or_else(|| Lane {
         schema: SCHEMA,
         lane: success.lane.clone(),
@@ -286,7 +286,7 @@ impl Merging<'_> {
             success.decision_id.clone(),
             success.checkpoint_id.clone(),
         )];
-        for candidate in others(self.ctx, &success.lane, &job.task.name) {
+        for candidate in others(self.ctx, &success.lane, &job.task.name)? {
             if let Some(other) = candidate.success {
                 attempts.push((candidate.task, candidate.attempt, other.decision_id, other.checkpoint_id));
             }
@@ -388,8 +388,8 @@ fn try_land(ctx: &BuildContext, job: &Job, merged: &Merged) -> Result<Outcome, I
     if let Outcome::Done(_) = outcome {
         ctx.store.remove_candidate(&job.task.name)?;
         // Others of the lane have to know yet what was merged.
-        let at_work = known_lane(ctx, &success.lane).is_some_and(|lane| lane.at_work.is_some());
-        if !at_work && others(ctx, &success.lane, &job.task.name).is_empty() {
+        let at_work = known_lane(ctx, &success.lane)?.is_some_and(|lane| lane.at_work.is_some());
+        if !at_work && others(ctx, &success.lane, &job.task.name)?.is_empty() {
             ctx.store.remove_lane(&success.lane)?;
         }
     }

@@ -157,24 +157,26 @@ fn submodules(git: &Git, one: &str, other: &str) -> Result<Vec<String>, GitError
 
 /// How far a lane is. A task of which it is written down that it succeeded is not at work any more, whatever a kill
 /// has left of that.
-fn known_lane(ctx: &BuildContext, name: &str) -> Option<Lane> {
-    let mut lane = ctx.store.lane(name)?;
-    let at_work = lane.at_work.as_ref().map(|at_work| at_work.task.clone());
-    let made = at_work.and_then(|task| ctx.store.to_be_merged(&task).ok()?);
+fn known_lane(ctx: &BuildContext, name: &str) -> Result<Option<Lane>, FsError> {
+    let Some(mut lane) = ctx.store.lane(name)? else { return Ok(None) };
+    let made = match &lane.at_work {
+        Some(at_work) => ctx.store.to_be_merged(&at_work.task)?,
+        None => None,
+    };
     if let Some(candidate) = made
         && let Some(success) = candidate.success.as_ref().filter(|success| success.lane == lane.lane)
     {
         lane.succeeded(&candidate.task, output_paths(&candidate), &success.commit);
         lane.at_work = None;
     }
-    Some(lane)
+    Ok(Some(lane))
 }
 
 /// Tasks of a lane that succeeded and are not done yet, but for one.
-fn others(ctx: &BuildContext, lane: &str, but: &str) -> Vec<Candidate> {
-    let mut all = ctx.store.unmerged();
+fn others(ctx: &BuildContext, lane: &str, but: &str) -> Result<Vec<Candidate>, FsError> {
+    let mut all = ctx.store.unmerged()?;
     all.retain(|it| it.task != but && it.success.as_ref().is_some_and(|success| success.lane == lane));
-    all
+    Ok(all)
 }
 
 fn output_paths(candidate: &Candidate) -> Vec<String> {
@@ -208,9 +210,13 @@ fn identified(git: &Git) -> Result<Git, GitError> {
 }
 
 /// The repository within a repository in which a path lies.
-fn nested_repository<'p>(top: &Path, path: &'p str) -> Option<&'p str> {
-    let ends = path.match_indices('/').map(|(at, _)| &path[..at]);
-    ends.into_iter().find(|folder| fs::kind(&top.join(folder).join(".git")).ok().flatten().is_some())
+fn nested_repository<'p>(top: &Path, path: &'p str) -> Result<Option<&'p str>, FsError> {
+    for (at, _) in path.match_indices('/') {
+        if fs::if_content(fs::kind(&top.join(&path[..at]).join(".git")))?.flatten().is_some() {
+            return Ok(Some(&path[..at]));
+        }
+    }
+    Ok(None)
 }
 
 /// Some names for people.

@@ -85,7 +85,7 @@ impl Worktree {
     /// A repository within the worktree is in no commit of ours: it is not cleaned away.
     fn require_all_is_in(&self, tree: &str) -> Result<(), IsolationError> {
         let mut inner = submodules(&self.git, &self.lane.head, tree)?;
-        inner.retain(|path| nested_repository(&self.root, &format!("{path}/")).is_some());
+        inner.retain(|path| !matches!(nested_repository(&self.root, &format!("{path}/")), Ok(None)));
         if inner.is_empty() {
             return Ok(());
         }

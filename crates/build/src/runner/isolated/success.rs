@@ -38,7 +38,7 @@ pub(in super::super) fn succeed(
 /// The commit that an isolated task's round ended with; none of a task that is not isolated.
 pub(in super::super) fn committed(ctx: &BuildContext, job: &Job) -> Result<Option<String>, IsolationError> {
     let Some(spec) = ctx.project.spec(&job.task).isolate.as_deref() else { return Ok(None) };
-    let Some(lane) = known_lane(ctx, spec.lane_of(&job.task.name)) else { return Ok(None) };
+    let Some(lane) = known_lane(ctx, spec.lane_of(&job.task.name))? else { return Ok(None) };
     Ok(isolation(ctx)?.place.git().tip(&lane.branch)?)
 }
 
@@ -76,7 +76,7 @@ fn success_of(ctx: &BuildContext, job: &Job) -> Result<(Success, Lane), Isolatio
             .hint(format!("`planexe retry {}` makes it again", shell_word(task)));
         failure(FailureClass::SessionVanished, message)
     };
-    let mut lane = known_lane(ctx, spec.lane_of(task)).ok_or_else(gone)?;
+    let mut lane = known_lane(ctx, spec.lane_of(task))?.ok_or_else(gone)?;
     let commit = isolation.place.git().tip(&lane.branch)?.ok_or_else(gone)?;
     let at_work = lane.at_work.take().unwrap_or_default();
     let success = Success {
@@ -109,7 +109,7 @@ pub fn accepted_by_hand(
             shell_word(task)
         )
     };
-    let mut lane = store.lane(lane).ok_or_else(gone)?;
+    let mut lane = store.lane(lane).map_err(|error| error.to_string())?.ok_or_else(gone)?;
     let commit = Git::at(store.run_dir()).tip(&lane.branch).map_err(|error| error.to_string())?;
     let commit = commit.ok_or_else(gone)?;
     let since = match lane.at_work.take() {
@@ -145,10 +145,8 @@ pub fn accepted_by_hand(
 
 /// What the attempt left in its worktree is to be looked at, not to be gone on with.
 pub(in super::super) fn failed(ctx: &BuildContext, job: &Job) -> Result<(), FsError> {
-    let spec = ctx.project.spec(&job.task).isolate.as_deref();
-    let Some(mut lane) = spec.and_then(|spec| ctx.store.lane(spec.lane_of(&job.task.name))) else {
-        return Ok(());
-    };
+    let Some(spec) = ctx.project.spec(&job.task).isolate.as_deref() else { return Ok(()) };
+    let Some(mut lane) = ctx.store.lane(spec.lane_of(&job.task.name))? else { return Ok(()) };
     match lane.at_work.as_mut().filter(|at_work| at_work.task == job.task.name && !at_work.failed) {
         Some(at_work) => at_work.failed = true,
         None => return Ok(()),

@@ -26,7 +26,7 @@ impl Worktree {
         }
         let top = isolation(ctx)?.place.git();
         let base = top.tip(&self.lane.base)?;
-        let waiting = others(ctx, &self.lane.lane, again.unwrap_or_default());
+        let waiting = others(ctx, &self.lane.lane, again.unwrap_or_default())?;
         let mut former: Vec<Span> = Vec::new();
         for span in &self.lane.spans {
             let candidate = waiting.iter().find(|candidate| candidate.task == span.task);
@@ -101,7 +101,8 @@ impl Worktree {
 
     fn entangled(&self, ctx: &BuildContext, span: &Span, files: &[String]) -> Failure {
         let at = self.lane.spans.iter().position(|it| it == span).unwrap_or_default();
-        let waiting = others(ctx, &self.lane.lane, &span.task);
+        // For a message alone.
+        let waiting = others(ctx, &self.lane.lane, &span.task).unwrap_or_default();
         let later = self.lane.spans[at..].iter().map(|it| &it.task);
         let later: Vec<&String> =
             later.filter(|task| waiting.iter().any(|candidate| candidate.task == **task)).collect();

@@ -44,7 +44,7 @@ impl Worktree {
         let name = plain_name(lane_name);
         let (base, tip) = isolation.base(spec.base.as_deref());
         let gate = isolation.gate()?;
-        let known = known_lane(ctx, lane_name);
+        let known = known_lane(ctx, lane_name)?;
         let root = ctx.store.run_dir().join(worktree_of(&name));
         let there = fs::kind(&root.join(".git"))?.is_some();
         let at_work = known.as_ref().and_then(|lane| lane.at_work.as_ref()).filter(|at| at.task == *task);
@@ -100,7 +100,7 @@ impl Worktree {
     pub(super) fn take_back(ctx: &BuildContext, job: &Job, commit: &str) -> Result<(), IsolationError> {
         let (isolation, spec) = (isolation(ctx)?, spec_of(ctx, job)?);
         let lane_name = spec.lane_of(&job.task.name);
-        let Some(mut lane) = known_lane(ctx, lane_name) else { return Ok(()) };
+        let Some(mut lane) = known_lane(ctx, lane_name)? else { return Ok(()) };
         let gate = isolation.gate()?;
         lane.succeeded(&job.task.name, job.task.outputs.clone(), commit);
         let (mut worktree, there) = Worktree::of_lane(ctx, lane)?;
@@ -130,8 +130,8 @@ impl Worktree {
         self.write_excludes(ctx, &[])?;
         let former = self.former(ctx, Some(&job.task.name))?;
         self.begin_readers_anew(ctx, &job.task.name, &former)?;
-        let keeps =
-            !others(ctx, &self.lane.lane, &job.task.name).is_empty() && top.tip(&self.lane.branch)?.is_some();
+        let keeps = !others(ctx, &self.lane.lane, &job.task.name)?.is_empty()
+            && top.tip(&self.lane.branch)?.is_some();
         if !keeps {
             self.lane.head.clone_from(&self.lane.start);
             self.lane.spans.clear();
@@ -192,7 +192,7 @@ impl Worktree {
             if same || brought {
                 continue;
             }
-            if let Some(inner) = nested_repository(&place.top, &path) {
+            if let Some(inner) = nested_repository(&place.top, &path)? {
                 let message = format!(
                     "input `{}` lies in `{inner}`, a repository of its own, which a worktree has no files of",
                     record.path
