@@ -110,7 +110,7 @@ pub fn manifest(bytes: &[u8]) {
         Err(faults) => faults.render(false, 80),
         Ok((manifest, faults)) => manifest.faults(faults).render(false, 80),
     };
-    let plain = |c: char| c == '\n' || !c.is_control();
+    let plain = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
     assert!(shown.chars().all(plain), "a fault is shown without what steers a terminal: {shown:?}");
 }
 
