@@ -193,9 +193,16 @@ impl Case {
         if outputs(&self.space) != self.after {
             faults.push(format!("{at}: other outputs\n{said}"));
         }
-        let now = git_state(&self.space);
-        if now != self.git {
-            faults.push(format!("{at}: git has {now:?}, wanted {:?}\n{said}", self.git));
+        let (mut now, mut wanted) = (git_state(&self.space), self.git.clone());
+        if self.tasks.values().any(|times| *times > 1) {
+            // How many attempts left something to be put by depends on where they were killed.
+            for state in [&mut now, &mut wanted] {
+                let branches = state[2].lines().filter(|branch| !branch.contains("planexe/saved/"));
+                state[2] = branches.collect::<Vec<_>>().join("\n");
+            }
+        }
+        if now != wanted {
+            faults.push(format!("{at}: git has {now:?}, wanted {wanted:?}\n{said}"));
         }
         let left: Vec<_> = self.space.files("").into_iter().filter(|path| is_temp(path)).collect();
         if !left.is_empty() {
@@ -260,6 +267,6 @@ fn killed_anywhere_the_best_round_of_refinement_is_merged() {
     if may_trace() {
         let case = Case::of(ROUNDS, &["fix"], |_| ());
         assert_eq!((case.tasks["fix"], case.after["end.txt"].as_slice()), (3, &b"0.9\n0.9\n0.9\n"[..]));
-        case.killed(6);
+        case.killed(7);
     }
 }

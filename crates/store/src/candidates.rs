@@ -1,8 +1,8 @@
 //! What a task made and its evaluator has not passed yet: `.planexe/partial/TASK/`, files beside a record of them.
 //!
-//! The record is written last and removed first, so that it never speaks of files of another attempt. What was judged
-//! and found wanting stays, marked as spent, until the next attempt has made something: its text goes with the notes,
-//! and a person may take it as it is.
+//! The record is written last, beside files that have other names than those of the record before, so that it never
+//! speaks of files of another attempt. What was judged and found wanting stays, marked as spent, until what the next
+//! attempt has made is kept: its text goes with the notes, and a person may take it as it is.
 
 use std::path::{Path, PathBuf};
 
@@ -207,18 +207,23 @@ impl Store {
         candidate: &mut Candidate,
         contents: Vec<(String, Content)>,
     ) -> Result<(), FsError> {
-        if candidate.best.is_none() {
-            self.remove_record(&self.candidate_dir(&candidate.task))?;
-        }
         let dir = self.dir_of(candidate);
         fs::ensure_inside(self.run_dir(), &dir.join(RECORD))?;
+        // Until the record is replaced, the one before and its files stay.
+        let former: Vec<PathBuf> = fs::list_dir(&dir)?.into_iter().map(|(name, _)| dir.join(name)).collect();
         fs::make_dirs(&dir, Durability::Synced)?;
         let temps = self.planexe_subdir("tmp")?;
         candidate.outputs.clear();
         for (n, (path, content)) in contents.into_iter().enumerate() {
             // By number: nothing of the path but its ending, which tells what it holds.
             let ending = Path::new(&path).extension().and_then(|ending| ending.to_str());
-            let file = ending.map_or_else(|| n.to_string(), |ending| format!("{n}.{ending}"));
+            let ending = ending.map_or(String::new(), |ending| format!(".{ending}"));
+            let names = (0..).map(|more: u32| match more {
+                0 => format!("{n}{ending}"),
+                more => format!("{n}-{more}{ending}"),
+            });
+            let mut free = names.filter(|name| !former.contains(&dir.join(name)));
+            let file = free.next().unwrap_or_default();
             let to = dir.join(&file);
             let (file, former) = match content {
                 Content::Bytes(bytes) => {
@@ -245,7 +250,11 @@ impl Store {
             let (blake3, _) = fs::hash_file(&from)?;
             candidate.outputs.push(CandidateFile { path, file, blake3, former });
         }
-        self.write_candidate(candidate)
+        self.write_candidate(candidate)?;
+        for path in former.iter().filter(|path| path.file_name() != Some(RECORD.as_ref())) {
+            fs::remove(path)?;
+        }
+        Ok(())
     }
 
     /// Writes the record of a candidate whose files are there.
@@ -341,7 +350,8 @@ impl Store {
                 self.write_candidate(&Candidate { spent: true, ..candidate })
             }
             Some(_) => Ok(()),
-            None => self.remove_candidate(task),
+            // What was the best round stays that.
+            None => self.remove_record(&self.candidate_dir(task)),
         }
     }
 

@@ -131,7 +131,7 @@ struct Evaluating<'a> {
 impl Evaluating<'_> {
     fn run(mut self) -> Result<Outcome, FsError> {
         // Before a kill: its worktree may not hold this round any more.
-        if let Some(best) = best_of(self.ctx, self.job).filter(|best| best.taken) {
+        if let Some(best) = best_of(self.ctx, self.job)?.filter(|best| best.taken) {
             return take_best(self.ctx, self.job, best);
         }
         let scored = match &self.spec.by {
@@ -301,7 +301,7 @@ impl Evaluating<'_> {
         self.job.history.evaluation = Some(evaluation.clone());
         let failed = self.candidate.failure.is_some();
         let score = scored.score.score;
-        let best = best_of(ctx, self.job);
+        let best = best_of(ctx, self.job)?;
         let better =
             best.filter(|it| it.best.as_ref().and_then(|it| it.score).is_some_and(|best| best > score));
         let outcome = match verdict::next(score, spec, self.candidate.round, failed) {
@@ -368,7 +368,7 @@ impl Evaluating<'_> {
         // A round has retries of its own; its time is part of the task's.
         history.own = Conversation { spent: history.own.spent, ..Conversation::default() };
         // A round that passes and is to be better yet is no failure.
-        let passes = passes || best_of(ctx, job).is_some();
+        let passes = passes || best_of(ctx, job)?.is_some();
         let failed = || Failure { recoverable: true, ..failure(FailureClass::Eval, said(evaluation)) };
         Ok(Outcome::NextRound((!passes).then(failed)))
     }
@@ -394,11 +394,13 @@ impl Evaluating<'_> {
 }
 
 /// The best round so far of rounds that go on.
-pub(super) fn best_of(ctx: &BuildContext, job: &Job) -> Option<Candidate> {
+pub(super) fn best_of(ctx: &BuildContext, job: &Job) -> Result<Option<Candidate>, FsError> {
     let rounds = job.history.round > 1 || job.history.candidate.as_deref().is_some_and(|it| it.round > 1);
     let refines = || ctx.project.spec(&job.task).eval.as_ref().is_some_and(|eval| eval.refine.is_some());
-    let best = (rounds && refines()).then(|| ctx.store.best(&job.task.name).ok())???;
-    (best.made_from == job.prepared.made_from()).then_some(best)
+    if !rounds || !refines() {
+        return Ok(None);
+    }
+    Ok(ctx.store.best(&job.task.name)?.filter(|best| best.made_from == job.prepared.made_from()))
 }
 
 /// The rounds are over, and none after this one was better: it is what the task has made.

@@ -226,7 +226,11 @@ pub fn run(ctx: &BuildContext, job: &mut Job) -> Outcome {
 /// A round that failed for good, where an earlier one passed: that is what the task has made.
 fn instead(ctx: &BuildContext, job: &mut Job, outcome: Outcome) -> Outcome {
     let Outcome::Failed(mut failed) = outcome else { return outcome };
-    let Some(best) = eval::best_of(ctx, job) else { return Outcome::Failed(failed) };
+    let best = match eval::best_of(ctx, job) {
+        Ok(Some(best)) => best,
+        Ok(None) => return Outcome::Failed(failed),
+        Err(error) => return Outcome::Broken(error),
+    };
     if failed.class != FailureClass::Eval {
         failed.error_id.get_or_insert_with(error_id);
         log_failure(ctx, job, &failed);
