@@ -33,8 +33,9 @@ echo 'Warning: 256-color support not detected.' >&2
 fn space(api: &str, script: &str, keys: &str, tasks: &str) -> Space {
     let space = Space::new();
     write_script(&space, script);
+    let model = if api == "command" { "" } else { "model = \"m-1\"\n" };
     let pipeline = format!(
-        "[models.agent]\napi = \"{api}\"\nmodel = \"m-1\"\ncommand = [\"sh\", \"{}/agent.sh\"]\nretry = {{ max_attempts = 2, base = \"1ms\", max = \"2ms\", wait = \"1s\" }}\nmax_concurrent = 1\n{keys}\n[defaults]\nmodel = \"agent\"\n{tasks}",
+        "[models.agent]\napi = \"{api}\"\n{model}command = [\"sh\", \"{}/agent.sh\"]\nretry = {{ max_attempts = 2, base = \"1ms\", max = \"2ms\", wait = \"1s\" }}\nmax_concurrent = 1\n{keys}\n[defaults]\nmodel = \"agent\"\n{tasks}",
         space.root().display()
     );
     space.write("pipeline.toml", pipeline);
@@ -246,6 +247,9 @@ fn limits_in_every_printed_form_park_it_after_one_start() {
         ("claude", claude(&format!("Claude AI usage limit reached|{epoch}")), 7200),
         ("claude", "echo '5-hour limit reached, resets in 2 hours' >&2; exit 1\n".into(), 7200),
         ("claude", claude("You have hit your weekly limit"), 1800),
+        // As an answer, of a program that says that all went well.
+        ("claude", CLAUDE.replace("\"result\":\"It holds.\"", "\"result\":\"You have hit your session limit, resets in 2 hours\""), 7200),
+        ("command", format!("cat > /dev/null; echo 'Claude AI usage limit reached|{epoch}'\n"), 7200),
         ("codex", codex("You have hit your usage limit. Try again in 2 hours 0 minutes."), 7200),
         ("codex", codex(&format!("You have hit your usage limit. Try again at {later}.")), 7200),
         ("gemini", "echo 'You have exhausted your capacity on this model. Your quota will reset after 2h0m0s.' >&2; exit 1\n".into(), 7200),

@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::classify::{Said, classify, with_reset};
 use super::degenerate::Detector;
 use super::openai::turns;
+use super::reset::is_notice;
 use super::stream::BODY_CAP;
 use super::watchdog::TICK;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, one_line, tidy};
@@ -231,6 +232,13 @@ impl Provider for Command {
                 return Err(bad);
             }
         };
+        if is_notice(&text) {
+            let (class, wait) = with_reset(Class::RateLimit, None, &text, &TimeZone::system());
+            let mut error = CallError::new(class, format!("`{}`: {}", self.argv[0], one_line(&text, None)));
+            (error.retry_after, error.partial) = (wait, text);
+            error.usage.calls = 1;
+            return Err(error);
+        }
         let why = match text.trim().is_empty() {
             true => Some((Class::EmptyResponse, "the program exited with 0 and wrote nothing")),
             false if text.contains('\0') => Some((Class::BadData, "the output has NUL characters in it")),

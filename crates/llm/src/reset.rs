@@ -74,6 +74,21 @@ static ZONE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+static NOTICE: LazyLock<Regex> = LazyLock::new(|| {
+    read(
+        r"^(?i)(?:(?:claude|codex|gemini|ai|\d+-hour|session|weekly|monthly|opus|usage|rate)\s+)+limit reached\b|^(?i)you(?:['’]ve| have) (?:hit|reached|exceeded|exhausted) your\b[^.,:;\n]{0,60}\b(?:limits?|capacity|quota)\b",
+    )
+});
+/// No notice of a limit has more characters.
+const SHORT: usize = 240;
+
+/// Whether a text is the notice of a usage limit and nothing else: programs were seen to print one in the place of the answer,
+/// and to end well.
+pub fn is_notice(text: &str) -> bool {
+    let text = text.trim();
+    text.len() <= 4 * SHORT && text.chars().count() <= SHORT && NOTICE.is_match(text)
+}
+
 /// A pattern of this file.
 fn read(pattern: &str) -> Regex {
     Regex::new(pattern).expect("BUG: a fixed pattern")
@@ -336,6 +351,27 @@ mod tests {
         for (text, wanted) in rows {
             let found = wait_told(text, NOW, &TimeZone::UTC).map(|wait| wait.as_secs_f64());
             assert_eq!(found, *wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_text_that_is_nothing_else_is_a_notice() {
+        let long = format!("You've hit your usage limit. {}", "It was to be expected. ".repeat(20));
+        for (text, wanted) in [
+            ("Claude AI usage limit reached|1795446000", true),
+            ("You've hit your session limit · resets 3:30pm (Europe/Berlin)\n", true),
+            ("You’ve hit your limit · resets 3pm", true),
+            ("5-hour limit reached ∙ resets 1pm", true),
+            ("You have exhausted your capacity on this model.", true),
+            ("Usage limit reached for gemini-3-pro.\nAccess resets at 4:00 PM CET.", true),
+            ("The usage limit is reached in May.", false),
+            ("You have reached your goal: the limit of five halls.", false),
+            ("You have hit your stride.", false),
+            ("Say: you've hit your usage limit.", false),
+            (long.as_str(), false),
+            ("", false),
+        ] {
+            assert_eq!(is_notice(text), wanted, "{text}");
         }
     }
 

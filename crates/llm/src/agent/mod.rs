@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::classify::{self, Said, classify, rejects_schema};
 use super::command::{Command, Heard, stdin_of};
+use super::reset::is_notice;
 use super::{CallContext, CallError, Class, Provider, Reply, Request, Setup, Usage, one_line, tidy};
 use crate::config::{Model, Price};
 use planexe_base::fs;
@@ -148,8 +149,11 @@ impl Agent {
     /// Why there is no answer, if there is none.
     fn fault(&self, found: &Found, heard: &Heard, native: bool) -> Option<CallError> {
         let exited = heard.status.success();
+        // One that is printed as the answer of an agent that says all went well.
+        let notice = found.answer.clone().filter(|answer| found.error.is_none() && is_notice(answer));
+        let told_error = found.error.clone().or_else(|| notice.clone());
         let stderr = super::command::last_words(&heard.stderr);
-        if exited && found.error.is_none() && found.is_whole {
+        if exited && told_error.is_none() && found.is_whole {
             let (class, why) = match (found.finish.as_deref(), found.answer.as_deref().map(str::trim)) {
                 (Some("refusal"), _) => (Class::Refusal, "the model declined"),
                 (Some("max_tokens"), _) => (Class::Truncated, "the answer reached its length limit"),
@@ -159,18 +163,16 @@ impl Agent {
             return Some(CallError::new(class, why));
         }
         let how = heard.how();
-        let said = match &found.error {
-            Some(error) => error.clone(),
-            None => stderr.clone(),
-        };
-        if exited && found.error.is_none() {
+        let said = told_error.clone().unwrap_or_else(|| stderr.clone());
+        if exited && told_error.is_none() {
             let why = format!("the output of `{}` ends in the middle of its answer", self.program[0]);
             return Some(CallError::new(Class::Cut, why));
         }
         let told = Said { message: said.clone(), ..Said::default() };
         let lower = said.to_ascii_lowercase();
         let mut error = CallError::new(Class::ServerError, "");
-        let class = match (heard.status.code(), found.error.is_some()) {
+        let class = match (heard.status.code(), told_error.is_some()) {
+            _ if notice.is_some() => Class::RateLimit,
             (Some(126 | 127), false) => Class::Config,
             _ if NO_LOGIN.iter().any(|words| lower.contains(words)) => Class::Auth,
             _ if lower.contains("unknown option") || lower.contains("unexpected argument") => Class::Config,
