@@ -179,6 +179,11 @@ fn what_is_mended_is_mended_in_register_and_summary_too() {
     }
     let html = space.read(&format!("{BUSINESS}/report.html"));
     assert!(html.contains("<small>the figures add up</small>"), "what is mended is not open");
+    // What was chosen is confirmed beside what it was chosen instead of.
+    let rent = space.json(&format!("{BUSINESS}/decision_register.json"))["ratify"][1].clone();
+    let others = rent["instead_of"].as_array().expect("the other scenarios");
+    assert!(!others.is_empty() && others.iter().all(|other| other["choice"] != rent["chosen"]), "{rent}");
+    assert!(html.contains("All 32 stalls pay EUR 380 a month and 4% of their turnover."));
 }
 
 fn edits(find: &str, replace: &str) -> Value {
