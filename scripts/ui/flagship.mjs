@@ -11,6 +11,9 @@ export function stage(folder) {
   for (const part of PARTS) cpSync(part, join(folder, part), { recursive: true });
   const run = join(folder, 'examples/strategic-plan');
   for (const name of readdirSync(run)) if (!FRESH.includes(name)) rmSync(join(run, name), { recursive: true });
+  // Slow enough to be paused.
+  const pipeline = join(folder, 'pipeline.toml');
+  writeFileSync(pipeline, readFileSync(pipeline, 'utf8').replace('latency = "150ms"', 'latency = "400ms"'));
   const file = join(run, 'answers.json');
   const whole = JSON.parse(readFileSync(file, 'utf8'));
   for (const answer of whole.answers) if (answer.task === 'pre_project_assessment') answer.answer.verdict = 'no-go';

@@ -267,15 +267,14 @@ export function timeline(C) {
   let wide = 0;
   const shown = () => Math.max(720, box.clientWidth - 2);
   const view = fetched(C, () => ['timeline.svg', { width: (wide = Math.max(wide, shown())) }], (next) => {
-    const [svg, from] = [box.querySelector('svg'), box.scrollLeft + box.clientWidth / 2];
-    const was = svg ? from / svg.getAttribute('width') : 0;
-    box.replaceChildren(next);
-    if (svg) box.scrollLeft = was * next.getAttribute('width') - box.clientWidth / 2;
-    names();
+    const [before, middle] = [box.querySelector('svg')?.getAttribute('width'), box.scrollLeft + box.clientWidth / 2];
+    // The names of the rows stay where they are seen: a picture of their own, over the other.
+    const names = next.cloneNode(false);
+    names.append(next.querySelector('.rows'));
+    for (const [name, value] of [['width', 68], ['viewBox', `0 0 68 ${next.getAttribute('height')}`], ['class', 'timeline names'], ['aria-hidden', 'true']]) names.setAttribute(name, value);
+    box.replaceChildren(el('div', { class: 'over' }, next, names));
+    if (before) box.scrollLeft = (middle / before) * next.getAttribute('width') - box.clientWidth / 2;
   });
-  // The names of the rows stay where they are seen.
-  const names = () => box.querySelector('.rows')?.setAttribute('transform', `translate(${box.scrollLeft} 0)`);
-  box.addEventListener('scroll', names, { passive: true });
   const stretch = (by) => { wide = by ? Math.min(24000, Math.max(shown(), wide * by)) : shown(); view.load().catch(() => {}); };
   box.addEventListener('keydown', (event) => {
     const by = { '+': 2, '=': 2, '-': 0.5, 0: 0 }[event.key];

@@ -11,8 +11,10 @@ use planexe_base::style::{clean, count, elapsed, money, truncate};
 /// The style of timelines, beside [`super::TONES`].
 pub(super) const STYLE: &str = include_str!("timeline.css");
 
-/// So many pieces are drawn; the longest, where there are more.
+/// So many pieces are drawn, and more in a wide picture; the longest, where there are more.
 const MOST: usize = 6_000;
+/// So many slots have a row. Tasks that are begun take the first one that is free, so the last rows are the emptiest.
+const ROWS: usize = 40;
 /// How wide it is, unless it is asked for in another width.
 pub const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 74.0;
@@ -66,17 +68,21 @@ impl Axis {
 /// The picture, and in words what is left out of it. `links`: where each task leads to.
 pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> String {
     let axis = Axis::new(timeline, width);
-    let slots =
-        timeline.attempts.iter().chain(&timeline.calls).map(|slice| slice.slot + 1).max().unwrap_or(0);
-    let waits = timeline.waits.iter().map(|slice| slice.slot + 1).max().unwrap_or(0);
+    let count =
+        |slices: &mut dyn Iterator<Item = &Slice>| slices.map(|slice| slice.slot + 1).max().unwrap_or(0);
+    let all_slots = count(&mut timeline.attempts.iter().chain(&timeline.calls));
+    let all_waits = count(&mut timeline.waits.iter());
+    let (slots, waits) = (all_slots.min(ROWS), all_waits.min(ROWS));
+    let most = ((width * 1.7) as usize).clamp(1_000, MOST);
     let top = AXIS + ROW;
     let wait_top = top + slots as f64 * ROW + if waits > 0 { 10.0 } else { 0.0 };
-    let cost_top = wait_top + waits as f64 * ROW + 14.0;
+    let more = if all_slots > slots || all_waits > waits { ROW } else { 0.0 };
+    let cost_top = wait_top + waits as f64 * ROW + more + 14.0;
     let spent = timeline.cost.last().map_or(0.0, |(_, usd)| *usd);
     let height = if spent > 0.0 { cost_top + COST + 8.0 } else { cost_top };
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"timeline\" role=\"group\" aria-labelledby=\"timeline-title timeline-desc\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n<title id=\"timeline-title\">timeline</title>\n<desc id=\"timeline-desc\">{}</desc>\n",
-        escape(&told(timeline))
+        escape(&told(timeline, most))
     );
     for (n, (from, to, x, wide)) in axis.pieces.iter().enumerate() {
         let first = axis.pieces.first().map_or(0, |piece| piece.0);
@@ -104,6 +110,10 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
     row(AXIS, "builds");
     (0..slots).for_each(|slot| row(top + slot as f64 * ROW, &format!("slot {}", slot + 1)));
     (0..waits).for_each(|slot| row(wait_top + slot as f64 * ROW, "waits"));
+    if all_slots > slots || all_waits > waits {
+        let more = (all_slots - slots) + (all_waits - waits);
+        row(wait_top + waits as f64 * ROW - 4.0, &format!("+{more} more"));
+    }
     let mut drawn: Vec<(&Slice, f64, f64, &str)> = Vec::new();
     drawn.extend(timeline.builds.iter().map(|slice| (slice, AXIS + 3.0, ROW - 8.0, "build")));
     let place = |slice: &Slice, inset: f64| top + slice.slot as f64 * ROW + inset;
@@ -111,9 +121,10 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
     drawn.extend(timeline.calls.iter().map(|slice| (slice, place(slice, 4.0), ROW - 9.0, "call")));
     let wait = |slice: &Slice| wait_top + slice.slot as f64 * ROW + 4.0;
     drawn.extend(timeline.waits.iter().map(|slice| (slice, wait(slice), ROW - 9.0, "waits")));
-    if drawn.len() > MOST {
+    drawn.retain(|(slice, ..)| slice.slot < ROWS);
+    if drawn.len() > most {
         drawn.sort_by_key(|(slice, ..)| slice.from - slice.to);
-        drawn.truncate(MOST);
+        drawn.truncate(most);
         let layer = |kind: &str| ["build", "attempt", "call", "waits"].iter().position(|one| *one == kind);
         drawn.sort_by_key(|(slice, _, _, kind)| (layer(kind), slice.from));
     }
@@ -205,7 +216,7 @@ fn span(seconds: f64) -> String {
 }
 
 /// The whole in a sentence.
-fn told(timeline: &Timeline) -> String {
+fn told(timeline: &Timeline, most: usize) -> String {
     let pieces =
         timeline.builds.len() + timeline.attempts.len() + timeline.calls.len() + timeline.waits.len();
     let mut told = format!(
@@ -215,8 +226,39 @@ fn told(timeline: &Timeline) -> String {
         count(timeline.calls.len() as u64, "call"),
         count(timeline.waits.len() as u64, "wait")
     );
-    if pieces > MOST {
-        let _ = write!(told, " The {MOST} longest of {pieces} are drawn.");
+    if pieces > most {
+        let _ = write!(told, " The {most} longest of {pieces} are drawn.");
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts(count: usize, slot: impl Fn(usize) -> usize) -> Timeline {
+        let slice = |n: usize| Slice {
+            slot: slot(n),
+            name: format!("each[{n}]"),
+            kind: "attempt",
+            from: n as Micros * 1_000,
+            to: n as Micros * 1_000 + 5_000,
+            outcome: "done".to_owned(),
+            ..Slice::default()
+        };
+        Timeline { attempts: (0..count).map(slice).collect(), ..Timeline::default() }
+    }
+
+    #[test]
+    fn a_crowd_is_no_larger_than_can_be_looked_at() {
+        let none = HashMap::new();
+        let beside = svg(&attempts(5_000, |n| n), &none, WIDTH);
+        assert!(beside.contains("+4960 more") && beside.matches("<rect").count() < 50, "{}", beside.len());
+        let after = svg(&attempts(5_000, |n| n % 8), &none, WIDTH);
+        assert!(after.contains("The 2040 longest of 5000 are drawn."));
+        assert_eq!(after.matches("class=\"attempt").count(), 2_040);
+        let wide = svg(&attempts(5_000, |n| n % 8), &none, 24_000.0);
+        assert_eq!(wide.matches("class=\"attempt").count(), 5_000);
+        assert!(wide.contains(">each[") && !wide.contains("NaN"));
+    }
 }
