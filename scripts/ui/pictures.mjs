@@ -19,11 +19,6 @@ try {
   await page.until('the middle of the build', `planexe.states.get('create_wbs_level3') === 'running' && [...planexe.states].filter(([task, state]) => task.startsWith('create_wbs_level3[') && state === 'done').length > 4 && !!document.querySelector('.frame svg .t-run')`, 300);
   await rest(700);
   await page.shot(join(out, 'page-graph.png'));
-  await page.eval(`location.hash = '#'`);
-  await page.until('the overview', `!!document.querySelector('.tasks')`);
-  await rest(900);
-  await page.look(1080, 640, true);
-  await page.shot(join(out, 'page-overview.png'));
   await page.until('the end', `planexe.status.run.phase === 'completed' && !planexe.status.run.pid`, 600);
   await page.look(1080, 680, false);
   await page.eval(`location.hash = '#view=timeline'`);
