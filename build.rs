@@ -10,10 +10,12 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// Files, and folders taken whole.
-const BUNDLED: [&str; 9] = [
+const BUNDLED: [&str; 11] = [
     "examples/personal-plan/answers.json",
+    "examples/personal-plan/evidence",
     "examples/personal-plan/plan.txt",
     "examples/strategic-plan/answers.json",
+    "examples/strategic-plan/evidence",
     "examples/strategic-plan/plan.txt",
     "legacy_names.toml",
     "pipeline.toml",

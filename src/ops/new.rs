@@ -118,6 +118,10 @@ pub fn make(session: &Session, wanted: Wanted<'_>) -> Result<Made, Error> {
         }
         Source::BuiltIn => {
             let copied = built_in(session)?;
+            // The sources of a sample stand for the figures of its plan, not for those of another.
+            if prompt.is_none() {
+                files.extend(copied.sources);
+            }
             sample_plan = copied.plan;
             files.extend(copied.files);
             let of = format!("of {BUILT_IN}, copied to `{}`", shown_path(&dir.join("pipeline")));
@@ -160,6 +164,8 @@ struct BuiltIn {
     files: Vec<(String, String)>,
     /// The plan that the answers of the profile were recorded for.
     plan: Option<String>,
+    /// The sources of its figures.
+    sources: Vec<(String, String)>,
 }
 
 /// Copies the pipeline that comes with planexe; its profile must be one of its own.
@@ -168,7 +174,7 @@ fn built_in(session: &Session) -> Result<BuiltIn, Error> {
     let manifest = of("pipeline.toml").unwrap_or_default();
     let tables: toml::Table = manifest.parse().unwrap_or_default();
     let profiles = tables.get("profiles").and_then(toml::Value::as_table);
-    let mut plan = None;
+    let (mut plan, mut sources) = (None, Vec::new());
     if let Some(name) = &session.place.profile {
         let Some(profile) = profiles.and_then(|profiles| profiles.get(name)) else {
             let known: Vec<&str> =
@@ -187,10 +193,19 @@ fn built_in(session: &Session) -> Result<BuiltIn, Error> {
             .flat_map(|models| models.values())
             .find_map(|model| model.get("file")?.as_str());
         let beside = answers.map(|file| Path::new(file).with_file_name("plan.txt").display().to_string());
-        plan = beside.and_then(|path| of(&path)).map(str::to_owned);
+        plan = beside.as_deref().and_then(of).map(str::to_owned);
+        let folder = beside.map(|path| path.replace("plan.txt", "evidence/")).unwrap_or_default();
+        sources = session
+            .bundle
+            .iter()
+            .filter(|_| plan.is_some())
+            .filter_map(|(path, text)| {
+                Some((format!("evidence/{}", path.strip_prefix(&folder)?), (*text).to_owned()))
+            })
+            .collect();
     }
     let files = session.bundle.iter().map(|(path, text)| (format!("pipeline/{path}"), (*text).to_owned()));
-    Ok(BuiltIn { files: files.collect(), plan })
+    Ok(BuiltIn { files: files.collect(), plan, sources })
 }
 
 /// Nothing that is there is written over, and no run lies among the records of another or of git.

@@ -768,6 +768,10 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
         space.read("demo/plan.txt").as_bytes(),
         fs::read(here.join(PERSONAL).join("plan.txt")).expect("a plan")
     );
+    // And the sources of its figures, unless the plan is another one.
+    space.run(&["-C", "demo", "evidence", "check"]).exits(0).says(&["holds", "lesson-price"]);
+    space.run(&["new", "other", "--profile", "sample-personal", "--prompt", "A shed."]).exits(0);
+    assert!(!space.exists("other/evidence"));
 
     space
         .run(&["new", "none", "--profile", "no-such"])
