@@ -198,6 +198,10 @@ impl Session {
             OpenError::NotAFile(file) => Error::usage(format!("`{}` is no regular file", shown(&file)))
                 .code("no_run")
                 .hint("it wants to be the text that describes the pipeline; `-f FILE` names another"),
+            OpenError::Unreadable(file, error) => {
+                let why = planexe_base::fs::reason_of(&error);
+                Error::new(Kind::Setup, format!("`{}` cannot be read: {why}", shown(&file))).code("io")
+            }
             OpenError::NoRun { from } => Error::usage(format!(
                 "there is no `pipeline.toml` or `run.toml` in `{}` or above it",
                 shown(&from)

@@ -410,10 +410,15 @@ fn try_points_of(
     let mut faults = Vec::new();
     let mut reached = 0;
     let mut list = points(count, sample);
+    let first = std::env::var("PLANEXE_KILL_FROM").ok().and_then(|first| first.parse().ok()).unwrap_or(0);
+    list.retain(|&at| at >= first);
     let mut next = 0;
     while let Some(&at) = list.get(next) {
         next += 1;
+        let told = faults.len();
         let hit = one(at, &mut faults);
+        // All points take long: what is found is seen at once.
+        faults[told..].iter().for_each(|fault| eprintln!("{fault}"));
         reached += usize::from(hit);
         // Another order of the threads may have taken more calls.
         if hit && all_points() && next == list.len() {
@@ -431,11 +436,12 @@ fn try_points_of(
         case.args.join(" "),
         faults.len()
     );
-    // One task at a time takes the same calls every time; with several the order may add or save a few.
-    if all_points() && case.args.contains(&"-j1") {
+    assert!(faults.is_empty(), "{} of {reached}:\n{}", faults.len(), faults.join("\n"));
+    // One task at a time takes the same calls every time; with several the order may add or save a few. What is asked of
+    // a build by files is looked for by the clock, so that no two builds read the same number of times.
+    if all_points() && first == 0 && case.args.contains(&"-j1") && !what.starts_with("a read") {
         assert_eq!(reached, count, "points tried and calls counted");
     }
-    assert!(faults.is_empty(), "{} of {reached}:\n{}", faults.len(), faults.join("\n"));
 }
 
 fn may_trace() -> bool {

@@ -27,7 +27,7 @@ fn failing_reads(case: &Case, sample: usize) {
             case.settle();
             case.check_whole(&at, faults);
             case.check_next(&at, before, faults);
-            case.check_temps(&at, faults);
+            case.check_temps(&format!("{at}\n{said}"), faults);
             case.check_books(&at, before, faults);
             reached
         },

@@ -78,6 +78,8 @@ pub enum OpenError {
     },
     /// The nearest `pipeline.toml` or `run.toml` is a folder, or a link to nowhere.
     NotAFile(PathBuf),
+    /// There is no telling whether there is one: the disk says neither.
+    Unreadable(PathBuf, std::io::Error),
     /// A folder that was named is none.
     NoFolder(PathBuf),
     /// The pipeline is none of those the run may be of.
@@ -104,13 +106,27 @@ pub fn find_run(place: &Where) -> Result<(PathBuf, bool), OpenError> {
         return Ok((here, false));
     }
     let named = |dir: &Path| ["run.toml", "pipeline.toml"].map(|name| dir.join(name));
-    if let Some(dir) = here.ancestors().find(|dir| named(dir).iter().any(|file| file.is_file())) {
-        return Ok((dir.to_owned(), dir != here));
+    for dir in here.ancestors() {
+        for file in named(dir) {
+            match file.metadata() {
+                Ok(meta) if meta.is_file() => return Ok((dir.to_owned(), dir != here)),
+                // What the disk cannot look at is not taken for absent: a run above may be another one.
+                Err(error) if !is_absent(&error) && !file.is_symlink() => {
+                    return Err(OpenError::Unreadable(file, error));
+                }
+                _ => {}
+            }
+        }
     }
     match named(&here).into_iter().find(|file| file.symlink_metadata().is_ok()) {
         Some(file) => Err(OpenError::NotAFile(file)),
         None => Err(OpenError::NoRun { from: here }),
     }
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename)
 }
 
 /// A run's files, before anything but `run.toml` is read.

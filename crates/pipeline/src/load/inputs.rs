@@ -106,6 +106,7 @@ impl Loader<'_> {
         if self.plain.has(self.run, Path::new(path)) {
             return;
         }
+        use std::io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
         let full = self.run.join(path);
         match full.canonicalize() {
             Ok(real) => {
@@ -118,6 +119,10 @@ impl Loader<'_> {
                             .hint(format!("for the files in it: `{path}/*`")),
                     );
                 }
+            }
+            Err(error) if !matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => {
+                let why = fs::reason_of(&error);
+                self.faults.push(Diagnostic::at(at, format!("input `{path}` cannot be read: {why}")));
             }
             Err(_) if optional => {}
             Err(_) => {

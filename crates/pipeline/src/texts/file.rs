@@ -60,6 +60,19 @@ impl Loader<'_> {
         }
         let path = self.manifest.folder.join(written);
         let real = path.canonicalize();
+        let absent = |error: &std::io::Error| {
+            matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+            )
+        };
+        if let Err(error) = &real
+            && error.kind() != ErrorKind::PermissionDenied
+            && !absent(error)
+        {
+            let why = planexe_base::fs::reason_of(error);
+            return Err(Box::new(Diagnostic::at(at, format!("`{written}` cannot be read: {why}"))));
+        }
         if let Err(error) = &real
             && error.kind() == ErrorKind::PermissionDenied
         {
