@@ -34,7 +34,8 @@ pub(super) fn attempt(
             Ok(outcome)
         }
         Ended::Made { failed } => {
-            let near = temps.into_iter().zip(&targets).map(|(temp, target)| beside(temp, target));
+            let near =
+                temps.into_iter().zip(&targets).map(|(temp, target)| beside(temp, target, place.is_some()));
             let contents = near.collect::<Result<Vec<_>, _>>()?.into_iter().map(Content::Temp);
             deliver(ctx, job, job.task.outputs.iter().cloned().zip(contents).collect(), failed)
         }
@@ -42,11 +43,18 @@ pub(super) fn attempt(
 }
 
 /// What is on another file system than its target is brought there.
-fn beside(temp: PathBuf, target: &Path) -> Result<PathBuf, FsError> {
+fn beside(temp: PathBuf, target: &Path, of_job: bool) -> Result<PathBuf, FsError> {
     let folder = |path: &Path| path.parent().map(Path::to_owned).unwrap_or_default();
     match fs::on_same_device(&folder(&temp), &folder(target)) {
         true => Ok(temp),
-        false => fs::copy_beside(&temp, target, Durability::Unsynced),
+        // Or there is no telling: a copy is right in either case. What a job left stays until its task is recorded.
+        false => {
+            let copy = fs::copy_beside(&temp, target, Durability::Unsynced)?;
+            if !of_job {
+                fs::remove(&temp)?;
+            }
+            Ok(copy)
+        }
     }
 }
 
