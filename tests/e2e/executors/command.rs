@@ -74,3 +74,33 @@ fn what_it_left_is_cancelled_by_stop() {
     space.build();
     assert_eq!(space.tally("starts"), 2);
 }
+
+#[test]
+fn a_queue_that_is_away_is_waited_for_and_nothing_is_taken_for_lost() {
+    let server = FakeLlm::new();
+    let space = queue();
+    space.edit("q", "echo \"$*\"", "if [ -e away ]; then echo 'no queue found' >&2; exit 1; fi\necho \"$*\"");
+    space.edit(
+        "pipeline.toml",
+        "ended = [\"exit:4\"]",
+        "ended = [\"exit:4\", \"found\"], away = [\"exit:1\"]",
+    );
+    space.write("away", "");
+    let build = space.spawn(&["build"]);
+    until("the build to miss it", || build.stderr().contains("is waited for: exit code 1").then_some(()));
+    assert_eq!(space.tally("starts"), 0);
+    space.remove("away");
+    until("the program to begin", || (space.tally("starts") == 1).then_some(()));
+    until("the build to find it", || build.stderr().contains("answers again").then_some(()));
+    space.write("away", "");
+    let missed = |event: &serde_json::Value| {
+        event["message"].as_str().is_some_and(|said| said.contains("is waited for"))
+    };
+    until("it to be missed again", || {
+        (space.lines("events.jsonl").iter().filter(|event| missed(event)).count() == 2).then_some(())
+    });
+    space.write("go", "");
+    build.wait().exits(0);
+    assert_eq!((space.tally("starts"), space.read("one.txt")), (1, "done\n".to_owned()));
+    space.assert_nothing_to_do(&server);
+}

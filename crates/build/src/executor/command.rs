@@ -53,12 +53,18 @@ impl Queue {
         filled
     }
 
+    /// The word by which an answer tells a state, if it does.
+    fn says(&self, answer: &Answer, state: &str) -> Option<&String> {
+        let words = self.table.states.get(state).map_or(&[][..], Vec::as_slice);
+        words.iter().find(|word| says(answer, word))
+    }
+
     fn state(&self, known: Known<'_>) -> Result<Seen, String> {
         let answer = ask(&self.filled(&self.table.status, known), &self.run, &[])?;
-        let is = |state: &str| {
-            let words = self.table.states.get(state).map_or(&[][..], Vec::as_slice);
-            words.iter().find(|word| says(&answer, word))
-        };
+        let is = |state: &str| self.says(&answer, state);
+        if is("away").is_some() {
+            return Err(answer.why());
+        }
         // One that ended may be told among others that run.
         if let Some(word) = is("running") {
             return Ok(Seen::Running(word.clone()));
@@ -99,9 +105,9 @@ fn put_in(word: &str, values: &[(&str, String)]) -> String {
 fn says(answer: &Answer, word: &str) -> bool {
     match word.strip_prefix("exit:").and_then(|code| code.parse::<i32>().ok()) {
         Some(code) => answer.code == Some(code),
-        None => answer
-            .out
-            .split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
+        None => [&answer.out, &answer.err]
+            .into_iter()
+            .flat_map(|said| said.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')))
             .any(|said| said.eq_ignore_ascii_case(word)),
     }
 }
@@ -119,6 +125,9 @@ impl Executor for Queue {
         let submit = |known: &Known<'_>| {
             let words = self.filled(&self.table.submit, *known);
             let answer = ask(&words, &self.run, &known.0.job.env_remove).map_err(NotHanded::Refused)?;
+            if self.says(&answer, "away").is_some() {
+                return Err(NotHanded::Away(answer.why()));
+            }
             if answer.code != Some(0) {
                 return Err(NotHanded::Refused(format!("`submit`: {}", answer.why())));
             }
@@ -137,6 +146,11 @@ impl Executor for Queue {
             ask(&self.filled(&self.table.cancel, *known), &self.run, &[])?;
         }
         Ok(())
+    }
+
+    /// Whatever became of it, it may be submitted again: it begins once.
+    fn finds(&self) -> bool {
+        false
     }
 
     /// There is no asking for it: what has not begun is given up, and what has tells by its result.
@@ -160,6 +174,8 @@ mod tests {
         let answer = Answer { code: Some(1), out: "| 7 | RUNNING |\n".to_owned(), err: String::new() };
         assert!(says(&answer, "running") && says(&answer, "exit:1"));
         assert!(!says(&answer, "RUN") && !says(&answer, "exit:0"));
+        let answer = Answer { code: Some(0), err: "ERROR Job 9 not found".to_owned(), ..Answer::default() };
+        assert!(says(&answer, "found"), "what is said on standard error counts");
     }
 
     #[test]

@@ -277,7 +277,7 @@ impl Shared {
                 }
                 Err(NotHanded::Away(why)) => {
                     // It may have taken them all the same, and died before it said so: that is found out first.
-                    for &n in &batch {
+                    for &n in batch.iter().filter(|_| self.executor.finds()) {
                         items[n].submitted = true;
                     }
                     self.is_away(rounds, &why);

@@ -6,7 +6,7 @@ use crate::manifest::executors;
 use crate::manifest::types::{Executor, ExecutorKind, Resources};
 
 /// The states that words of `status` stand for.
-const STATES: [&str; 3] = ["queued", "running", "ended"];
+const STATES: [&str; 4] = ["queued", "running", "ended", "away"];
 
 impl Checker<'_> {
     pub(super) fn executors(&mut self) {
@@ -106,7 +106,7 @@ impl Checker<'_> {
             self.add(
                 Diagnostic::at(at.then("states").then(state), format!("`{state}` is no state of a job"))
                     .on_key()
-                    .wanted("wanted `queued`, `running` or `ended`")
+                    .wanted("wanted `queued`, `running`, `ended` or `away`")
                     .maybe_hint(suggest(state, STATES)),
             );
         }
@@ -115,7 +115,7 @@ impl Checker<'_> {
                 Diagnostic::at(at, format!("executor `{name}` does not say how `status` tells that a job has ended"))
                     .on_key()
                     .wanted("`states.ended` is missing")
-                    .hint("add `states = { queued = [\"WAITING\"], running = [\"RUNNING\"], ended = [\"FINISHED\", \"exit:1\"] }`"),
+                    .hint("add `states = { queued = [\"WAITING\"], running = [\"RUNNING\"], ended = [\"FINISHED\"], away = [\"exit:1\"] }`"),
             );
         }
     }

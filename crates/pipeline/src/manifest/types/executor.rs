@@ -43,7 +43,7 @@ pub struct Executor {
     pub status: Vec<String>,
     /// `command`: cancels a job: `$id`, `$name`.
     pub cancel: Vec<String>,
-    /// `command`: what `status` answers by state (`queued`, `running`, `ended`): words of its standard output, or `exit:N` for an exit code.
+    /// `command`: what `status` answers by state (`queued`, `running`, `ended`; `away`: the queue cannot be asked, of `submit` too): words of its output, or `exit:N` for an exit code.
     pub states: Map<Vec<String>>,
 }
 
