@@ -170,6 +170,9 @@ pub fn predict(
     let mut expected: Vec<Expected> = vec![Expected::default(); engine.graph().len()];
     // By the time of their end, and in order of their start.
     let mut running: BinaryHeap<Reverse<(Duration, u64, TaskId)>> = BinaryHeap::new();
+    // Since when it could start, and how many could and do not.
+    let mut ready: Vec<Duration> = vec![Duration::ZERO; engine.graph().len()];
+    let (mut waiting, mut waited) = (0u64, Duration::ZERO);
     let mut spent = Usage::default();
     let mut over = reached(budget, now, &spent);
     loop {
@@ -186,6 +189,9 @@ pub fn predict(
                             Some((work, takes)) => {
                                 expected.resize(engine.graph().len(), Expected::default());
                                 expected[task.index()] = takes;
+                                ready.resize(engine.graph().len(), Duration::ZERO);
+                                ready[task.index()] = now;
+                                waiting += 1;
                                 Judged::Stale(work)
                             }
                         };
@@ -199,6 +205,10 @@ pub fn predict(
                     }
                     Action::Start { task, .. } => {
                         let takes = expected[task.index()];
+                        let wait = now.saturating_sub(ready[task.index()]);
+                        waiting = waiting.saturating_sub(1);
+                        waited += wait;
+                        predicted.queue.longest_s = predicted.queue.longest_s.max(wait.as_secs_f64());
                         // A limit that is reached when nothing is left to start ends nothing.
                         if predicted.budget_stop.is_none()
                             && let Some((limit, at)) = over
@@ -219,6 +229,7 @@ pub fn predict(
                 }
             }
         }
+        predicted.queue.most = predicted.queue.most.max(waiting);
         let next = running.peek().map(|&Reverse((end, ..))| end);
         let held = engine.wakeup(now).filter(|&at| at > now);
         match (next, held) {
@@ -238,6 +249,7 @@ pub fn predict(
         over = over.or_else(|| reached(budget, now, &spent));
     }
     predicted.seconds = now.as_secs_f64();
+    predicted.queue.mean_s = waited.as_secs_f64() / predicted.tasks.max(1) as f64;
     predicted
 }
 
@@ -383,6 +395,14 @@ mod tests {
             assert_eq!((predicted.seconds, predicted.tasks), (wanted, 5), "{slots} slots");
             assert_eq!((predicted.usage.calls, predicted.usage.cost_usd), (5, 2.5));
         }
+    }
+
+    #[test]
+    fn tasks_wait_for_their_turn() {
+        // Six of 2 s, two at once: two start, four wait, for 2 s and for 4 s.
+        let decls: Vec<Decl> = ["a", "b", "c", "d", "e", "f"].map(|name| decl(name, &[])).into();
+        let queue = seconds(decls, 2, None, |_| 2.0).queue;
+        assert_eq!((queue.most, queue.mean_s, queue.longest_s), (4, 2.0, 4.0));
     }
 
     #[test]

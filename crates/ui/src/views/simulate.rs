@@ -20,8 +20,21 @@ pub struct Predicted {
     pub usage: Usage,
     /// Fan-outs whose items are not known yet; each counts as one item.
     pub unknown_items: u64,
+    /// Tasks that could start, and wait for their turn.
+    pub queue: Waits,
     /// The end its budget puts to it; all else is of a build without one.
     pub budget_stop: Option<BudgetStop>,
+}
+
+/// How long tasks wait for their turn, on an executor or for a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Waits {
+    /// Most of them at once.
+    pub most: u64,
+    /// On average, in seconds.
+    pub mean_s: f64,
+    /// The longest, in seconds.
+    pub longest_s: f64,
 }
 
 /// The moment from which a build starts nothing more, because a limit of its budget is reached.
@@ -99,9 +112,10 @@ impl Serialize for PredictedRow {
             cost_usd: f64,
             guessed: u64,
             unknown_items: u64,
+            queue: Waits,
             budget_stop: Option<BudgetStop>,
         }
-        let Predicted { seconds, tasks, guessed, usage, unknown_items, budget_stop } = self.predicted;
+        let Predicted { seconds, tasks, guessed, usage, unknown_items, queue, budget_stop } = self.predicted;
         let row = Row {
             slots: self.slots,
             seconds,
@@ -112,6 +126,7 @@ impl Serialize for PredictedRow {
             cost_usd: usage.cost_usd,
             guessed,
             unknown_items,
+            queue,
             budget_stop,
         };
         row.serialize(serializer)
@@ -138,11 +153,18 @@ impl SimulateView {
         let stop = if stops { "stopped by its budget" } else { "" };
         let heads = ["slots", "time", "tasks", "calls", "in", "out", "cost", stop];
         let mut text = headed(heads, self.rows.iter().map(row), style);
-        let Some(Predicted { tasks, guessed, unknown_items, .. }) =
+        let Some(Predicted { tasks, guessed, unknown_items, queue, .. }) =
             self.rows.first().map(|row| row.predicted)
         else {
             return text;
         };
+        if queue.longest_s >= 1.0 {
+            let [mean, longest] = [queue.mean_s, queue.longest_s].map(style::duration);
+            let tasks = style::count(queue.most, "task");
+            text += &format!(
+                "Up to {tasks} wait for their turn at once: {mean} on average, {longest} at most.\n"
+            );
+        }
         if stops {
             text += "The next build continues from there, with the whole budget again.\n";
         }
@@ -176,8 +198,14 @@ mod tests {
     fn a_row_for_each_number_of_slots() {
         let usage =
             Usage { calls: 3, input_tokens: 1500, output_tokens: 20, cost_usd: 0.5, ..Usage::default() };
-        let predicted =
-            Predicted { seconds: 90.0, tasks: 4, guessed: 1, usage, unknown_items: 1, budget_stop: None };
+        let predicted = Predicted {
+            seconds: 90.0,
+            tasks: 4,
+            guessed: 1,
+            usage,
+            unknown_items: 1,
+            ..Predicted::default()
+        };
         let view = SimulateView {
             schema: 1,
             server: Server::here(None),
