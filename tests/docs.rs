@@ -174,7 +174,7 @@ fn the_page_of_formats_names_classes_that_there_are() {
     let other = classes.iter().find(|class| matches!(class, FailureClass::Call(_) | FailureClass::Other(_)));
     assert_eq!(other, None);
     let different: HashSet<&FailureClass> = classes.iter().collect();
-    assert_eq!(different.len(), 25);
+    assert_eq!(different.len(), 26);
 }
 
 #[test]
@@ -245,6 +245,7 @@ fn events() -> Vec<Kind> {
         Kind::BatchSubmitted { model: "m".to_owned(), batch: "b".to_owned(), calls: 1 },
         Kind::BatchEnded { model: "m".to_owned(), batch: "b".to_owned(), calls: 1, answered: 1 },
         Kind::BatchStuck { model: "m".to_owned(), batch: "b".to_owned(), message: message.clone() },
+        Kind::ServiceChanged { service: "s".to_owned(), state: "ready".to_owned(), message: message.clone() },
         Kind::PipelinePaused { message: message.clone() },
         Kind::PipelineCompleted { summary: summary.clone() },
         Kind::PipelineFailed { summary: summary.clone() },
@@ -271,6 +272,7 @@ fn events() -> Vec<Kind> {
             | Kind::BatchSubmitted { .. }
             | Kind::BatchEnded { .. }
             | Kind::BatchStuck { .. }
+            | Kind::ServiceChanged { .. }
             | Kind::PipelinePaused { .. }
             | Kind::PipelineCompleted { .. }
             | Kind::PipelineFailed { .. }

@@ -15,7 +15,7 @@ use planexe_notify::{Receivers, outbox, receivers};
 use planexe_pipeline::open::{self, OpenError, Opened};
 use planexe_pipeline::project::Endpoint;
 use planexe_query::doctor::{
-    Finding, Grade, isolation, of_executors, of_models, of_place, of_programs, orphans,
+    Finding, Grade, executors, isolation, of_models, of_place, of_programs, orphans,
 };
 use planexe_store::Store;
 
@@ -62,10 +62,12 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
         findings.push(orphans(opened));
         findings.extend(isolation::examine(opened));
         findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
-        findings.extend(of_executors(opened, session.variable("PATH").as_deref()));
+        findings.extend(executors::of_executors(opened, session.variable("PATH").as_deref()));
     }
     if let (Ok(opened), Ok(ring)) = (&opened, session.keys()) {
         findings.extend(of_webhooks(opened, &ring));
+        let path = session.variable("PATH");
+        findings.extend(executors::of_services(opened, path.as_deref(), &ring, args.offline));
     }
     // Of a pipeline with faults all models, else those that a task may ask.
     let all = models_of(&located.locations).unwrap_or_default();
@@ -81,6 +83,9 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
             // One whose key stands in the way is not asked as well.
             let used: Vec<&Endpoint> =
                 used.into_iter().filter(|endpoint| key_of(endpoint, &ring).problem.is_none()).collect();
+            // What a service serves is there while that runs.
+            let used: Vec<&Endpoint> =
+                used.into_iter().filter(|endpoint| endpoint.model.service.is_none()).collect();
             if !args.offline {
                 let folder = located.locations.pipeline.parent().unwrap_or(Path::new(""));
                 findings.extend(of_models(&used, folder, &ring, args.call));

@@ -141,6 +141,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
             .into_iter()
             .map(|(model, state)| BatchView::new(model, state))
             .collect(),
+        services: seen.builder().map_or_else(Vec::new, |owner| store.read_progress(owner.pid).services),
         error: (seen.phase == RunPhase::Failed).then(|| error_of(session, &seen.standing)).flatten(),
         orphans: orphans(opened, &seen.survey),
         tasks,

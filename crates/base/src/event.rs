@@ -236,6 +236,16 @@ pub enum Kind {
         /// Why, and what to do.
         message: String,
     },
+    /// A server of `[services]` is started, is ready, was ended or cannot be had.
+    #[serde(rename = "service.changed")]
+    ServiceChanged {
+        /// Its name in the pipeline.
+        service: String,
+        /// starting, ready, stopped, failed.
+        state: String,
+        /// Where, or why.
+        message: String,
+    },
     /// The build holds: nothing starts until it is resumed.
     #[serde(rename = "pipeline.paused")]
     PipelinePaused {

@@ -143,6 +143,8 @@ pub enum FailureClass {
     MergeDirty,
     /// Its job is gone, and left no result: with its machine, or ended from outside.
     Lost,
+    /// A server of `[services]` that it needs cannot be had.
+    Service,
     /// It failed before; the record does not say how.
     Failed,
     /// A bug of planexe.
@@ -182,6 +184,7 @@ impl FailureClass {
             FailureClass::MergeConflict => "merge_conflict",
             FailureClass::MergeDirty => "merge_dirty",
             FailureClass::Lost => "lost",
+            FailureClass::Service => "service",
             FailureClass::Failed => "failed",
             FailureClass::Internal => "internal",
             FailureClass::Call(class) => class.name(),
@@ -256,6 +259,7 @@ mod tests {
             (FailureClass::MergeConflict, "merge_conflict"),
             (FailureClass::MergeDirty, "merge_dirty"),
             (FailureClass::Lost, "lost"),
+            (FailureClass::Service, "service"),
             (FailureClass::Failed, "failed"),
             (FailureClass::Internal, "internal"),
             (FailureClass::Call(Class::ServerLoading), "server_loading"),

@@ -71,6 +71,8 @@ pub struct Model {
     pub model: Option<String>,
     /// Name of the environment variable that holds the key; never the key itself. A program gets this variable.
     pub api_key_env: Option<String>,
+    /// The server of `[services]` that serves it, started when it is first asked. `{{ node }}` in `base_url` is the host that runs on.
+    pub service: Option<String>,
     /// Further HTTP headers; no secrets.
     pub headers: Map<String>,
     /// Calls at once (default 1 on loopback, 8 elsewhere).

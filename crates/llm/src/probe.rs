@@ -52,6 +52,16 @@ pub struct Facts {
     pub note: Option<String>,
 }
 
+/// The status a GET of an address answers with, without any key.
+pub fn status_of(url: &str, setup: &Setup<'_>) -> Result<u16, CallError> {
+    let after = url.find("://").map_or(0, |at| at + 3);
+    let root = url[after..].find(['/', '?']).map_or(url, |at| &url[..after + at]);
+    let path = url[root.len()..].trim_start_matches('/');
+    let model = Model { base_url: Some(root.to_owned()), model: Some("none".to_owned()), ..Model::default() };
+    let (status, _) = Endpoint::new(&model, setup)?.get(&format!("/{path}"), &[], BRIEF)?;
+    Ok(status)
+}
+
 /// Asks a model's server what it is and has. Errors are faults of the set-up; a server that does not answer
 /// is a fact.
 pub fn facts(model: &Model, setup: &Setup<'_>) -> Result<Facts, CallError> {

@@ -2,6 +2,7 @@
 //! resolved, and the graph of them. Plain data; [`crate::load`] makes it.
 
 pub mod guarded;
+mod service;
 mod spec;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use planexe_base::record::Digest;
 use planexe_engine::graph::{Graph, Task, TaskId};
 use planexe_store::{Candidate, CandidateFile, Store};
 
+pub use service::{ReadyCheck, ServiceSpec, at_node};
 pub use spec::{
     CallsSpec, CommandSpec, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line,
     PromptSpec, Recipe, Spec, StandsFor, Template, Until, uses,
@@ -50,6 +52,8 @@ pub struct Project {
     pub pools: Vec<(String, u32)>,
     /// Where commands can run, in order.
     pub executors: Vec<ExecutorSpec>,
+    /// Servers for tasks and models, in order.
+    pub services: Vec<ServiceSpec>,
     /// The tasks, by declaration.
     pub specs: Vec<Spec>,
     /// What waits for what; without instances.

@@ -93,6 +93,7 @@ impl Gathered {
             | Kind::BatchSubmitted { .. }
             | Kind::BatchEnded { .. }
             | Kind::BatchStuck { .. }
+            | Kind::ServiceChanged { .. }
             | Kind::Note { .. } => {}
         }
     }

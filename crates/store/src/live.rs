@@ -22,6 +22,21 @@ pub struct Progress {
     pub running: Vec<AtWork>,
     /// Tasks that would run if they had a slot, or wait between two attempts, with a word on it; the first of them.
     pub queued: Vec<Queued>,
+    /// Servers of `[services]` that are up, or on their way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Serving>,
+}
+
+/// A server of `[services]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Serving {
+    /// Its name in the pipeline.
+    pub service: String,
+    /// `starting`, `ready`, `ending`, `failed`.
+    pub state: String,
+    /// Where, in a few words.
+    pub doing: String,
 }
 
 /// An attempt at work.
@@ -99,7 +114,13 @@ mod tests {
         assert_eq!(store.read_progress(7), Progress::default());
         let at_work = AtWork { task: "a".into(), attempt: 2, phase: "answer".into(), ..AtWork::default() };
         let queued = Queued { task: "b[x/y]".into(), doing: "waiting for a slot".into() };
-        let progress = Progress { schema: SCHEMA, pid: 7, running: vec![at_work], queued: vec![queued] };
+        let progress = Progress {
+            schema: SCHEMA,
+            pid: 7,
+            running: vec![at_work],
+            queued: vec![queued],
+            ..Progress::default()
+        };
         store.write_progress(&progress).unwrap();
         assert_eq!(store.read_progress(7), progress);
         // Of another process.

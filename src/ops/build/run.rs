@@ -19,6 +19,7 @@ use planexe_build::jobserver::Make;
 use planexe_build::lifecycle::{self, RunRecord};
 use planexe_build::run_loop::{Build, Edits, Ended, Parts, Stopped, Wanted};
 use planexe_build::runner::providers::Providers;
+use planexe_build::runner::services::Services;
 use planexe_build::runner::{self, BuildContext};
 use planexe_engine::graph::{TaskId, is_item};
 use planexe_engine::scheduler::{self as engine, Engine, Mode, TaskInfo};
@@ -305,7 +306,9 @@ fn tools(
     let note = move |message: String| {
         let _ = note.lock().send(event::Kind::Note { task: None, message, warning: true });
     };
-    let executors = Executors::new(planexe.clone(), project.run.clone(), note);
+    let note: Arc<dyn Fn(String) + Send + Sync> = Arc::new(note);
+    let executors = Executors::new(planexe.clone(), project.run.clone(), note.clone());
+    let services = Services::new(project, Executors::new(planexe.clone(), project.run.clone(), note));
     store.batch().set(session.variable("PLANEXE_SYNC").as_deref().unwrap_or_default());
     BuildContext {
         project: project.clone(),
@@ -325,6 +328,7 @@ fn tools(
         no_rescue: options.no_rescue,
         isolation: None,
         executors,
+        services,
         planexe,
         programs: runner::Programs::new(session.variable("PATH")),
         scratch: Mutex::default(),

@@ -45,6 +45,14 @@ fn mistakes_are_told_with_their_place() {
             vec!["pipeline.toml:5", "on other machines", "$out"],
         ),
         (
+            format!("[services.llm]\ncommand = [\"s\"]\n{task}service = \"lm\"\n"),
+            vec!["does not say how it is known to be ready", "unknown service `lm`", "did you mean `llm`?"],
+        ),
+        (
+            format!("[services.llm]\nready = {{ url = \"localhost\" }}\nexecutor = \"slrum\"\n{task}"),
+            vec!["service `llm` has no `command`", "http://localhost", "did you mean `slurm`?"],
+        ),
+        (
             "[task.a]\noutputs = [\"a\"]\ntemplate = \"x y\"\nexecutor = \"slurm\"\n".to_owned(),
             vec!["pipeline.toml:4", "`executor` has no meaning in a template task"],
         ),

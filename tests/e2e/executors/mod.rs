@@ -3,4 +3,5 @@
 mod command;
 mod detached;
 mod keys;
+mod services;
 mod slurm;

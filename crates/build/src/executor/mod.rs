@@ -18,7 +18,7 @@ use planexe_store::jobs::{Handed, JobFiles};
 mod command;
 pub mod desk;
 mod detached;
-mod programs;
+pub(crate) mod programs;
 mod slurm;
 pub mod supervisor;
 
@@ -64,6 +64,11 @@ pub trait Executor: Send + Sync {
     /// The ids of jobs of which it is not known whether they were taken; an error if it cannot be reached.
     fn find(&self, jobs: &[&JobFiles]) -> Result<Vec<Option<String>>, String>;
 
+    /// Whether `find` can tell that a job was not taken. If not, one whose submission failed is submitted again.
+    fn finds(&self) -> bool {
+        true
+    }
+
     /// How many jobs are submitted at once, at most.
     fn together(&self) -> usize {
         1
@@ -92,8 +97,8 @@ pub struct Executors {
 
 impl Executors {
     /// `planexe`: this program. `note`: tells people something that is no task's end.
-    pub fn new(planexe: PathBuf, run: PathBuf, note: impl Fn(String) + Send + Sync + 'static) -> Executors {
-        Executors { planexe, run, left: Arc::default(), desks: Mutex::default(), note: Arc::new(note) }
+    pub fn new(planexe: PathBuf, run: PathBuf, note: Arc<dyn Fn(String) + Send + Sync>) -> Executors {
+        Executors { planexe, run, left: Arc::default(), desks: Mutex::default(), note }
     }
 
     /// The desk of an executor; none of `local`.

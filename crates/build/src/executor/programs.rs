@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What a program of an executor answered.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Its exit code; none if a signal ended it.
     pub(super) code: Option<i32>,
     pub(super) out: String,
@@ -28,6 +28,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Whether it ended with exit code 0.
+    pub(crate) fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+
     /// The last line of what went wrong.
     pub(super) fn why(&self) -> String {
         let mut lines = self.err.lines().chain(self.out.lines());
@@ -41,6 +46,16 @@ impl Answer {
 
 /// Runs a program; an error if it cannot be started, or does not come to its end. `less`: variables it does not get.
 pub(super) fn ask(words: &[String], place: &Path, less: &[String]) -> Result<Answer, String> {
+    ask_with(words, place, less, [])
+}
+
+/// The same with variables of its own.
+pub(crate) fn ask_with<'a>(
+    words: &[String],
+    place: &Path,
+    less: &[String],
+    more: impl IntoIterator<Item = &'a (String, String)>,
+) -> Result<Answer, String> {
     let (program, arguments) = words.split_first().ok_or("no program is named")?;
     let told = |error: std::io::Error| format!("`{program}`: {}", fs::without_number(&error));
     let mut command = Command::new(program);
@@ -49,6 +64,7 @@ pub(super) fn ask(words: &[String], place: &Path, less: &[String]) -> Result<Ans
     for name in less {
         command.env_remove(name);
     }
+    command.envs(more.into_iter().map(|(name, value)| (name, value)));
     let mut child = command.spawn().map_err(told)?;
     let (out, err) = (take(child.stdout.take()), take(child.stderr.take()));
     let (began, mut pause) = (Instant::now(), Duration::from_millis(1));

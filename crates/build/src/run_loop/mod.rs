@@ -61,6 +61,7 @@ mod records;
 mod reporting;
 mod request;
 mod servers;
+mod services;
 mod sharing;
 mod slots;
 mod start;
@@ -189,6 +190,7 @@ impl<'a> Build<'a> {
             self.look_for_patience();
             self.look_at_batches();
             self.let_callers_begin();
+            self.look_at_services();
             if self.is_finished() {
                 break;
             }
@@ -210,6 +212,7 @@ impl<'a> Build<'a> {
             }
         }
         self.tick();
+        self.close_services();
         self.stop_sharing();
         self.finish()
     }

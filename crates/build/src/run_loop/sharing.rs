@@ -50,6 +50,7 @@ impl Build<'_> {
         let long = self.servers.are_awaited()
             || self.attempts.is_retrying()
             || self.steering.is_paused()
+            || self.ctx.services.is_any_up()
             || self.attempts.running().any(|(_, attempt)| attempt.elapsed() >= WORTH);
         if !long && self.reporting.sharing().told.is_none() {
             return;
@@ -79,7 +80,8 @@ impl Build<'_> {
             };
             Queued { task: graph[id].name.clone(), doing }
         });
-        Progress { schema: SCHEMA, pid: self.ctx.pid, running, queued: queued.collect() }
+        let services = self.ctx.services.shown(self.project);
+        Progress { schema: SCHEMA, pid: self.ctx.pid, running, queued: queued.collect(), services }
     }
 
     /// Writes down what answers and programs said since it was last done.

@@ -44,6 +44,8 @@ pub struct Live {
     waited: AtomicU64,
     /// Where its program is, if an executor has it.
     at: Mutex<Option<String>>,
+    /// What service it waits for, in words.
+    serves: Mutex<Option<String>>,
     /// What its program says, and how much of it was taken.
     said: Mutex<Option<(Arc<File>, u64)>>,
 }
@@ -105,7 +107,7 @@ pub enum Stage {
 /// What an attempt is doing at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doing {
-    /// Stable: `starting`, `batch`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
+    /// Stable: `starting`, `service`, `batch`, `connecting`, `prompt`, `answer`, `checking`, `saving`, `running`, `rendering`.
     pub phase: &'static str,
     /// In a few words: "writing, 412 tokens".
     pub text: String,
@@ -137,6 +139,7 @@ impl Live {
             batch: Mutex::default(),
             waited: AtomicU64::new(0),
             at: Mutex::default(),
+            serves: Mutex::default(),
             said: Mutex::default(),
         }
     }
@@ -255,6 +258,11 @@ impl Live {
         *self.at.lock() = Some(place);
     }
 
+    /// Says what service it waits for; none once it is there.
+    pub fn serves(&self, service: Option<String>) {
+        *self.serves.lock() = service;
+    }
+
     /// What its program says is in this file.
     pub fn says_into(&self, said: Arc<File>) {
         *self.said.lock() = Some((said, 0));
@@ -276,6 +284,9 @@ impl Live {
 
     /// What it is doing.
     pub fn doing(&self) -> Doing {
+        if let Some(text) = self.serves.lock().clone() {
+            return Doing { phase: "service", text, tokens: 0 };
+        }
         let stage = *self.stage.lock();
         let (call, tokens, _) = self.call.snapshot();
         let (phase, text) = match stage {

@@ -45,6 +45,7 @@ pub mod live;
 mod program;
 pub mod prompt;
 pub mod providers;
+pub mod services;
 pub mod shell_line;
 mod status;
 pub mod template;
@@ -93,6 +94,8 @@ pub struct BuildContext {
     pub programs: Programs,
     /// Where commands run that are not the build's own programs.
     pub executors: Executors,
+    /// Servers that tasks and models need.
+    pub services: services::Services,
     /// This program.
     pub planexe: PathBuf,
     /// Files for what commands say, used again and again: a file made and removed is dear on some file systems.

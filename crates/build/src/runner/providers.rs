@@ -1,5 +1,6 @@
 //! The models of a build: each made when it is first asked, with what the policy must know of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +17,8 @@ use planexe_llm::relay::upstream::Upstream;
 use planexe_llm::retry::{Budgets, Failed, ModelFacts, Next, Policy};
 use planexe_llm::rng::Rng;
 use planexe_llm::{self as llm, CallError, Class, Provider, Reply, Setup, Usage};
+use planexe_pipeline::manifest::types::Model;
+use planexe_pipeline::project::at_node;
 use planexe_pipeline::project::{Endpoint, Project, PromptSpec, Spec};
 
 /// A provider, or why there is none.
@@ -32,6 +35,8 @@ pub struct Providers {
     made: Vec<OnceLock<Made>>,
     /// Their servers, for calls of tasks' own programs.
     upstreams: Vec<OnceLock<Result<Option<Upstream>, CallError>>>,
+    /// The hosts their services run on, for addresses with `{{ node }}`.
+    nodes: Vec<OnceLock<String>>,
     /// Why an endpoint takes no more calls for now.
     closed: Vec<Mutex<Option<CallError>>>,
     /// Whether an endpoint has answered in this build.
@@ -65,6 +70,7 @@ impl Providers {
             redactor,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             upstreams: (0..count).map(|_| OnceLock::new()).collect(),
+            nodes: (0..count).map(|_| OnceLock::new()).collect(),
             closed: (0..count).map(|_| Mutex::default()).collect(),
             answered: (0..count).map(|_| AtomicBool::new(false)).collect(),
             ceiling: Arc::new(Ceiling::new(most)),
@@ -77,12 +83,37 @@ impl Providers {
     pub fn get(&self, endpoint: usize) -> Result<&dyn Provider, CallError> {
         let made = self.made[endpoint].get_or_init(|| {
             let table = &self.project.endpoints[endpoint];
-            llm::provider(&table.model, &self.setup(table))
+            llm::provider(&self.model(endpoint), &self.setup(table))
         });
         match made {
             Ok(provider) => Ok(provider.as_ref()),
             Err(error) => Err(error.clone()),
         }
+    }
+
+    /// The table of an endpoint, with the host of its service in its address.
+    fn model(&self, endpoint: usize) -> Cow<'_, Model> {
+        let model = &self.project.endpoints[endpoint].model;
+        match (&model.base_url, self.nodes[endpoint].get()) {
+            (Some(url), Some(node)) if model.service.is_some() => {
+                Cow::Owned(Model { base_url: Some(at_node(url, node)), ..model.clone() })
+            }
+            _ => Cow::Borrowed(model),
+        }
+    }
+
+    /// The service of an endpoint is up, on this host.
+    pub fn serve(&self, endpoint: usize, node: Option<String>) {
+        if let Some(node) = node {
+            let _ = self.nodes[endpoint].set(node);
+        }
+    }
+
+    /// The status an address answers with.
+    pub fn status_of(&self, url: &str) -> Result<u16, CallError> {
+        let (name, folder, keys, lifeline) = ("service", &*self.project.folder, &self.keys, &self.lifeline);
+        let setup = Setup { name, folder, keys, lifeline, calibration: None, ceiling: None };
+        llm::probe::status_of(url, &setup)
     }
 
     fn setup<'a>(&'a self, table: &'a Endpoint) -> Setup<'a> {
@@ -100,7 +131,7 @@ impl Providers {
     pub fn upstream(&self, endpoint: usize) -> Result<Option<&Upstream>, CallError> {
         let made = self.upstreams[endpoint].get_or_init(|| {
             let table = &self.project.endpoints[endpoint];
-            Upstream::new(&table.model, &self.setup(table))
+            Upstream::new(&self.model(endpoint), &self.setup(table))
         });
         made.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
@@ -125,9 +156,15 @@ impl Providers {
 
     /// Faults of the set-up that must be told before anything runs: of endpoints that will be asked.
     pub fn faults(&self, endpoints: &[usize]) -> Vec<CallError> {
+        // What a service serves is known once that runs.
+        let is_at_node = |endpoint: &&usize| {
+            let model = &self.project.endpoints[**endpoint].model;
+            model.service.is_some() && model.base_url.as_ref().is_some_and(|url| url.contains("{{"))
+        };
         let of = |&endpoint: &usize| self.get(endpoint).err();
         endpoints
             .iter()
+            .filter(|endpoint| !is_at_node(endpoint))
             .filter_map(of)
             .filter(|error| matches!(error.class, Class::Auth | Class::Config))
             .collect()

@@ -20,6 +20,7 @@ use planexe_engine::graph::{Graph, TaskId};
 mod decl;
 mod inputs;
 mod order;
+mod services;
 mod spec;
 
 use decl::{decls_of, path_of};
@@ -166,6 +167,7 @@ impl Loader<'_> {
             endpoints,
             pools,
             executors: self.executors(),
+            services: self.services(),
             specs,
             graph,
             default,

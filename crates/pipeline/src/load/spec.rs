@@ -27,7 +27,7 @@ fn merged(all: &types::Map<Value>, own: Option<&types::Map<Value>>) -> Map<Strin
     all.iter().chain(own).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn line_of(command: &types::Command) -> Line {
+pub(super) fn line_of(command: &types::Command) -> Line {
     match command {
         types::Command::Argv(words) => Line::Argv(words.clone()),
         types::Command::Shell(line) => Line::Shell(line.clone()),
@@ -75,6 +75,7 @@ impl Loader<'_> {
             priority: task.priority,
             pool: task.pool.as_ref().and_then(|pool| self.manifest.tables.pools.get_index_of(pool)),
             executor: self.executor(task),
+            service: task.service.as_ref().and_then(|name| self.manifest.tables.services.get_index_of(name)),
             resources: task.resources.clone(),
             step: 0,
             eval: match &task.eval {

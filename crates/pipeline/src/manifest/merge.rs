@@ -48,8 +48,9 @@ pub(super) fn merge_file(root: &mut Node, other: Node, faults: &mut Vec<Diagnost
 }
 
 /// Keys that say where and how a model is reached: an override with another `api` drops them.
-const ENDPOINT_KEYS: [&str; 12] = [
+const ENDPOINT_KEYS: [&str; 13] = [
     "server",
+    "service",
     "base_url",
     "model",
     "api_key_env",

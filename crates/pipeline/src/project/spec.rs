@@ -43,6 +43,8 @@ pub struct Spec {
     pub pool: Option<usize>,
     /// Position in [`Project::executors`](super::Project::executors) of where its command runs; none if in the build itself.
     pub executor: Option<usize>,
+    /// Position in [`Project::services`](super::Project::services) of the server its command needs.
+    pub service: Option<usize>,
     /// What its command takes where it runs.
     pub resources: Option<Box<Resources>>,
     /// Position of the task in the topological order.

@@ -20,13 +20,14 @@ use planexe_llm::probe::{self, Facts};
 use planexe_llm::{self as llm, CallContext, CallProgress, Request, Setup, base_url};
 use planexe_pipeline::check;
 use planexe_pipeline::check::CompiledSchema;
-use planexe_pipeline::manifest::types::{Api, ExecutorKind, Model, Server};
+use planexe_pipeline::manifest::types::{Api, Model, Server};
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::{Endpoint, Line};
 use planexe_store::Store;
 use planexe_store::lock::RunLock;
 use planexe_ui::views::shell_word;
 
+pub mod executors;
 pub mod isolation;
 
 /// How bad it is.
@@ -271,48 +272,6 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
         .collect();
     if all.is_empty() && found > 0 {
         all.push(Finding::ok("programs", format!("{} found", style::count(found, "program"))));
-    }
-    all
-}
-
-/// The programs of the executors that tasks use, and work that was left running.
-pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
-    let path = path.unwrap_or("/bin:/usr/bin");
-    let project = &opened.project;
-    let used: std::collections::BTreeSet<usize> =
-        project.specs.iter().filter_map(|spec| spec.executor).collect();
-    let mut all = Vec::new();
-    for spec in used.into_iter().map(|at| &project.executors[at]) {
-        let first = |words: &[String]| words.first().cloned().unwrap_or_default();
-        let programs = match spec.kind {
-            ExecutorKind::Slurm => ["sbatch", "squeue", "scancel"].map(str::to_owned).to_vec(),
-            ExecutorKind::Command => {
-                vec![first(&spec.table.submit), first(&spec.table.status), first(&spec.table.cancel)]
-            }
-            ExecutorKind::Local | ExecutorKind::Detached => Vec::new(),
-        };
-        let there = |program: &&String| {
-            program.contains('/') || path.split(':').any(|dir| Path::new(dir).join(program).is_file())
-        };
-        let name = style::clean(&spec.name);
-        match programs.iter().find(|program| !there(program)) {
-            Some(program) => {
-                let program = style::clean(program);
-                let message = format!("`{program}` of executor `{name}` is not on the PATH");
-                all.push(Finding::fail("executors", message, format!("install `{program}`, or set PATH")));
-            }
-            None => all.push(Finding::ok("executors", format!("`{name}` ({})", spec.kind.name()))),
-        }
-    }
-    let building = RunLock::owner(opened.store.run_dir()).is_some_and(|owner| owner.is_building());
-    let left = opened.store.jobs().iter().filter(|files| files.result().is_none()).count();
-    if left > 0 && !building {
-        let message = format!("{} left running by an earlier build", style::count(left as u64, "task"));
-        all.push(Finding::warn(
-            "executors",
-            message,
-            "`planexe build` takes up what is there, `planexe stop` ends it",
-        ));
     }
     all
 }

@@ -10,6 +10,7 @@ use planexe_base::message::Message;
 use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Style, clean, pad, pad_left};
 use planexe_store::batches::BatchState;
+use planexe_store::live::Serving;
 
 /// Where a run stands; its JSON is a format that others rely on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,6 +53,9 @@ pub struct StatusView {
     /// Batches whose answers are not here yet.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub batches: Vec<BatchView>,
+    /// Servers of `[services]` that are up, or on their way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Serving>,
     /// Only of a run that failed.
     pub error: Option<ErrorSummary>,
     /// Outputs of tasks that are gone from the pipeline: for people only.
@@ -254,6 +258,10 @@ impl StatusView {
         }
         for batch in &self.batches {
             fields.push(("Batch", batch.text()));
+        }
+        for up in &self.services {
+            let doing = if up.doing.is_empty() { String::new() } else { format!(", {}", clean(&up.doing)) };
+            fields.push(("Service", format!("{} {}{doing}", clean(&up.service), clean(&up.state))));
         }
         let mut text = String::new();
         for (name, value) in fields {

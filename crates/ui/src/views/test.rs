@@ -72,6 +72,7 @@ fn status(tasks: Vec<TaskView>) -> StatusView {
         cost_usd: Some(0.042),
         parked: Vec::new(),
         batches: Vec::new(),
+        services: Vec::new(),
         error: Some(ErrorSummary {
             failure_reason: Class::Validation.into(),
             failed_step: "risks".into(),

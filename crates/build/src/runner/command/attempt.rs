@@ -15,6 +15,7 @@ use super::super::isolated::watching::Watched;
 use super::super::program::{
     FOLDER_VARIABLE, Invocation, Words, explain, is_end, left_behind, may_be_rescued, tail_of, words_of,
 };
+use super::super::services::{Unserved, Using};
 use super::super::{
     BuildContext, Job, Limited, Live, Made, Outcome, Pause, Stage, complete, eval, failure, status_of,
 };
@@ -61,10 +62,15 @@ pub(super) enum Ended {
 impl Attempt<'_> {
     /// Runs the program to its end. `did_nothing`: why what is there is no work of it, if it is not.
     pub(super) fn run(self, did_nothing: impl Fn() -> Option<String>) -> Result<Ended, FsError> {
+        let (ctx, job) = (self.ctx, self.job);
+        let _using = match self.services() {
+            Ok(using) => using,
+            Err(Unserved::Stopped) => return Ok(Ended::Unmade(Outcome::Stopped)),
+            Err(Unserved::Failed(failed)) => return Ok(Ended::Unmade(Outcome::Failed(failed))),
+        };
         if let Some(place) = self.place {
             return self.run_elsewhere(place, did_nothing);
         }
-        let (ctx, job) = (self.ctx, self.job);
         let mut invocation = match self.invocation()? {
             Ok(invocation) => invocation,
             Err(failure) => return Ok(Ended::Unmade(Outcome::Failed(failure))),
@@ -108,6 +114,19 @@ impl Attempt<'_> {
             None => Ended::Made { failed: None },
             Some(failed) => self.rescued(failed, did_nothing),
         })
+    }
+
+    /// The servers it needs: its own, and that of the model it is served.
+    fn services(&self) -> Result<Vec<Using<'_>>, Unserved> {
+        let (ctx, job) = (self.ctx, self.job);
+        let served = self.spec.calls.and_then(|calls| ctx.project.service_of(calls.endpoint));
+        let own = ctx.project.spec(&job.task).service;
+        let using = [own, served].into_iter().map(|service| ctx.services.need(ctx, job, service));
+        let using = using.collect::<Result<Vec<_>, _>>()?;
+        if let (Some(calls), Some(service)) = (self.spec.calls, served) {
+            ctx.providers.serve(calls.endpoint, ctx.services.node(service));
+        }
+        Ok(using)
     }
 
     /// Has an executor run the program to its end.

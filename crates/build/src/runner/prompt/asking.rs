@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::runner::advice;
 use crate::runner::batches::{self, Called};
+use crate::runner::services::{Unserved, Using};
 use crate::runner::{BuildContext, EndedAlone, Job, Outcome, Pause, Stage, error_id};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
@@ -34,11 +35,22 @@ pub(super) struct Asking<'a> {
     pub(super) question: Question,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
     pub(super) fn run(mut self) -> Result<Asked, FsError> {
+        let service = self.ctx.project.service_of(self.model());
+        // Not as a model that takes no more calls: it is the service that cannot be had.
+        if service.is_some_and(|at| self.ctx.services.has_failed(at))
+            && let Err(outcome) = self.service(service)
+        {
+            return Ok(Asked::Ended(*outcome));
+        }
         if let Some(outcome) = self.not_asked() {
             return Ok(Asked::Ended(outcome));
         }
+        let using = match self.service(service) {
+            Ok(using) => using,
+            Err(outcome) => return Ok(Asked::Ended(*outcome)),
+        };
         if !self.ctx.providers.ceiling.begin() {
             return Ok(Asked::Ended(Outcome::Stopped));
         }
@@ -49,6 +61,7 @@ impl Asking<'_> {
         let start = Instant::now();
         self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
         let ((result, origin), record) = self.call(request, started_utc)?;
+        drop(using);
         let elapsed = start.elapsed();
         let away =
             matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
@@ -60,6 +73,23 @@ impl Asking<'_> {
             batches::taken(self.ctx, &origin)?;
         }
         Ok(asked)
+    }
+
+    /// The server of its model, if that is a service of the pipeline. Without it the next model is asked.
+    fn service(&mut self, service: Option<usize>) -> Result<Using<'a>, Box<Outcome>> {
+        let (ctx, model) = (self.ctx, self.model());
+        match ctx.services.need(ctx, self.job, service) {
+            Ok(using) => {
+                ctx.providers.serve(model, service.and_then(|at| ctx.services.node(at)));
+                Ok(using)
+            }
+            Err(Unserved::Stopped) => Err(Box::new(Outcome::Stopped)),
+            Err(Unserved::Failed(failure)) => {
+                // Another model may be asked, as if this one's set-up were wrong.
+                let error = CallError::new(Class::Config, failure.message.clone());
+                Err(Box::new(self.follow(&error, failure, None)))
+            }
+        }
     }
 
     /// What a call came to.

@@ -3,6 +3,7 @@
 
 mod executors;
 mod models;
+mod services;
 mod task;
 mod tiers;
 
@@ -224,9 +225,11 @@ impl Checker<'_> {
         self.not_too_many("models", self.tables.models.len());
         self.not_too_many("pools", self.tables.pools.len());
         self.not_too_many("executors", self.tables.executors.len());
+        self.not_too_many("services", self.tables.services.len());
         self.timeouts();
         self.pools();
         self.executors();
+        self.services();
         self.limits();
         self.webhooks();
         self.hooks();

@@ -5,6 +5,7 @@ use super::super::place::TablePath;
 use super::super::types::{Api, CallTimeouts, Fail, Model, OneOrMany};
 use super::Checker;
 use crate::key_path;
+use crate::project::at_node;
 
 impl Checker<'_> {
     pub(super) fn models(&mut self) {
@@ -162,6 +163,12 @@ impl Checker<'_> {
                 network || api == Api::Command || api.is_agent(),
                 "openai, anthropic, ollama, command and agents",
             ),
+            (
+                "service",
+                model.service.is_some(),
+                network || api == Api::Command,
+                "openai, anthropic, ollama and command",
+            ),
             ("headers", !model.headers.is_empty(), network, "openai, anthropic and ollama"),
             (
                 "command",
@@ -190,7 +197,13 @@ impl Checker<'_> {
         if let Some(url) = &model.base_url
             && network
         {
-            self.base_url(&at.then("base_url"), url, api);
+            match model.service {
+                Some(_) => self.base_url(&at.then("base_url"), &at_node(url, "127.0.0.1"), api),
+                None => self.base_url(&at.then("base_url"), url, api),
+            }
+        }
+        if let Some(service) = &model.service {
+            self.service_name(&at.then("service"), service);
         }
         self.model_values(at, model);
     }

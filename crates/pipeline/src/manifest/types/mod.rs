@@ -12,6 +12,7 @@ use serde_json::Value;
 mod check;
 mod defaults;
 mod executor;
+mod service;
 mod shape;
 mod task;
 
@@ -20,6 +21,7 @@ pub use defaults::Defaults;
 pub use executor::{Amount, Executor, ExecutorKind, Resources};
 pub use planexe_base::span::Span;
 pub use planexe_llm::config::{Api, CallTimeouts, Fail, FailShares, Model, OnMiss, Price, Retry, Server};
+pub use service::{Ready, Service};
 pub use shape::OneOrMany;
 pub use task::{
     Calls, Command, Complexity, Env, Eval, Foreach, Gate, GateAction, Inputs, Isolate, Kind, Lane,
@@ -48,6 +50,8 @@ pub struct Tables {
     pub pools: Map<u32>,
     /// Where the commands of tasks run, by the name tasks call it.
     pub executors: Map<Executor>,
+    /// Servers that are started for the tasks and models that name them.
+    pub services: Map<Service>,
     /// Limits of a build; when one is reached, no further call starts.
     pub budget: Budget,
     /// Receivers of events over HTTP.

@@ -44,6 +44,8 @@ pub struct Task {
     pub executor: Option<String>,
     /// What its command takes where it runs: `{ cpus = 4, memory = "8G", gpus = 1, time = "2h" }`.
     pub resources: Option<Box<Resources>>,
+    /// A server of `[services]` that its command needs.
+    pub service: Option<String>,
     /// A model of `[models]`, or a list in order of fallback.
     pub model: Option<OneOrMany>,
     /// Its difficulty, instead of `model`: the first tier of `[tiers]` that takes the sum determines the models.

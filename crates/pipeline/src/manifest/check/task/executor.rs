@@ -12,6 +12,9 @@ impl TaskChecker<'_, '_> {
         if let Some(name) = &task.executor {
             self.all.executor_name(&self.at.then("executor"), name);
         }
+        if let Some(name) = &task.service {
+            self.all.service_name(&self.at.then("service"), name);
+        }
         if let Some(resources) = &task.resources {
             let at = self.at.then("resources");
             self.all.resources(&at, resources);

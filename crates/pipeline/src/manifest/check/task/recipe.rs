@@ -80,7 +80,7 @@ impl TaskChecker<'_, '_> {
         let any = [Prompt, Command, Template, Gate, Human].as_slice();
         // The evaluator of a command asks the task's model, unless it has one of its own.
         let asks_in_eval = task.eval.as_ref().is_some_and(|eval| eval.prompt.is_some());
-        let given: [(&str, bool, &[Recipe]); 31] = [
+        let given: [(&str, bool, &[Recipe]); 32] = [
             ("system", task.system.is_some(), &[Prompt]),
             ("files", !task.files.is_empty(), &[Prompt]),
             ("schema", task.schema.is_some(), &[Prompt]),
@@ -107,6 +107,7 @@ impl TaskChecker<'_, '_> {
             ("stall_timeout", task.stall_timeout.is_some(), &[Prompt, Command]),
             ("timeout", task.timeout.is_some(), &[Prompt, Command, Template]),
             ("pool", task.pool.is_some(), &[Prompt, Command, Template]),
+            ("service", task.service.is_some(), &[Command]),
             ("foreach", task.foreach.is_some(), &[Prompt, Command, Template]),
             ("min_success", task.min_success.is_some(), &[Prompt, Command, Template]),
             ("sequential", task.sequential, &[Prompt, Command, Template]),

@@ -1,0 +1,77 @@
+//! Checks of `[services]`: each has a program and one way to tell that it is ready.
+
+use super::{Checker, Diagnostic, TablePath, suggest};
+use crate::key_path;
+use crate::manifest::executors;
+use crate::manifest::types::{Command, Ready, Service};
+use crate::project::at_node;
+
+impl Checker<'_> {
+    pub(super) fn services(&mut self) {
+        for (name, service) in &self.tables.services {
+            let at = key_path!["services", name];
+            self.name(&at, name, "service");
+            self.service(&at, name, service);
+        }
+    }
+
+    fn service(&mut self, at: &TablePath, name: &str, service: &Service) {
+        if service.command.as_ref().is_none_or(is_empty) {
+            self.add(
+                Diagnostic::at(at, format!("service `{name}` has no `command`"))
+                    .on_key()
+                    .wanted("`command` is missing")
+                    .hint("add `command = [\"program\", \"argument\"]`, which serves until it is ended"),
+            );
+        }
+        let Ready { url, command } = &service.ready;
+        match (url, command) {
+            (Some(url), None) => {
+                self.url(&at.then("ready").then("url"), &at_node(url, "127.0.0.1"));
+            }
+            (None, Some(command)) if !is_empty(command) => {}
+            (Some(_), Some(_)) => self.add(
+                Diagnostic::at(at.then("ready"), format!("service `{name}` has two ready checks"))
+                    .wanted("wanted `url` or `command`"),
+            ),
+            _ => self.add(
+                Diagnostic::at(at, format!("service `{name}` does not say how it is known to be ready"))
+                    .on_key()
+                    .wanted("`ready` is missing")
+                    .hint("add `ready = { url = \"http://127.0.0.1:8000/health\" }` or `{ command = [\"program\"] }`"),
+            ),
+        }
+        self.not_zero(&at.then("ready_within"), service.ready_within);
+        if let Some(executor) = &service.executor {
+            self.executor_name(&at.then("executor"), executor);
+        }
+        let resources = at.then("resources");
+        self.resources(&resources, &service.resources);
+        for key in executors::templates(&service.resources) {
+            self.add(
+                Diagnostic::at(resources.then(key), format!("`{key}` of service `{name}` is a template"))
+                    .wanted("wanted an amount: a service has no item"),
+            );
+        }
+    }
+
+    /// A name by which a service is meant.
+    pub(super) fn service_name(&mut self, at: &TablePath, name: &str) {
+        let known = &self.tables.services;
+        if !known.contains_key(name) {
+            let hint = suggest(name, known.keys().map(String::as_str).collect::<Vec<_>>());
+            self.add(
+                Diagnostic::at(at, format!("unknown service `{name}`"))
+                    .wanted("no such service")
+                    .hint(hint.unwrap_or_else(|| format!("add a table `[services.{name}]`"))),
+            );
+        }
+    }
+}
+
+fn is_empty(command: &Command) -> bool {
+    match command {
+        Command::Argv(words) => words.first().is_none_or(|program| program.trim().is_empty()),
+        Command::Shell(line) => line.trim().is_empty(),
+    }
+}

@@ -1,0 +1,57 @@
+//! `[services]`, as a build uses them.
+
+use std::time::Duration;
+
+use super::{CommandSpec, Project, Spec};
+use crate::manifest::executors::Taken;
+use planexe_base::record::Digest;
+
+/// A server for tasks and models.
+#[derive(Debug)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: String,
+    /// The program.
+    pub command: CommandSpec,
+    /// How it is known to be ready.
+    pub ready: ReadyCheck,
+    /// How long it may take until it is.
+    pub within: Duration,
+    /// Stopped after so long without use.
+    pub idle: Option<Duration>,
+    /// Position in [`Project::executors`] of where it runs; none if it is a program of the build.
+    pub executor: Option<usize>,
+    /// What it takes there.
+    pub taken: Taken,
+    /// Of all that makes it the same server.
+    pub digest: Digest,
+}
+
+/// How a server is known to be ready.
+#[derive(Debug, Clone)]
+pub enum ReadyCheck {
+    /// An address answers.
+    Url(String),
+    /// A program ends with exit code 0.
+    Command(Vec<String>),
+}
+
+/// The name of the host in the place of `{{ node }}`.
+pub fn at_node(text: &str, node: &str) -> String {
+    text.replace("{{ node }}", node).replace("{{node}}", node)
+}
+
+impl Project {
+    /// The service of a model, by their positions.
+    pub fn service_of(&self, endpoint: usize) -> Option<usize> {
+        let name = self.endpoints[endpoint].model.service.as_ref()?;
+        self.services.iter().position(|service| service.name == *name)
+    }
+
+    /// Whether a task may need a service.
+    pub fn may_need(&self, spec: &Spec, service: usize) -> bool {
+        let of_calls = spec.commands().filter_map(|command| command.calls).map(|calls| calls.endpoint);
+        let mut models = spec.prompts().flat_map(|prompt| prompt.models.iter().copied()).chain(of_calls);
+        spec.service == Some(service) || models.any(|model| self.service_of(model) == Some(service))
+    }
+}

@@ -1,0 +1,104 @@
+//! Where commands run, and the servers that a build starts.
+
+use std::path::Path;
+
+use super::Finding;
+use planexe_base::process::Lifeline;
+use planexe_base::style;
+use planexe_llm::keys::KeyRing;
+use planexe_llm::{Setup, probe};
+use planexe_pipeline::manifest::types::ExecutorKind;
+use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::{Line, ReadyCheck, ServiceSpec, at_node};
+use planexe_store::lock::RunLock;
+
+/// The programs of the executors that tasks use, and work that was left running.
+pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
+    let path = path.unwrap_or("/bin:/usr/bin");
+    let project = &opened.project;
+    let used: std::collections::BTreeSet<usize> =
+        project.specs.iter().filter_map(|spec| spec.executor).collect();
+    let mut all = Vec::new();
+    for spec in used.into_iter().map(|at| &project.executors[at]) {
+        let first = |words: &[String]| words.first().cloned().unwrap_or_default();
+        let programs = match spec.kind {
+            ExecutorKind::Slurm => ["sbatch", "squeue", "scancel"].map(str::to_owned).to_vec(),
+            ExecutorKind::Command => {
+                vec![first(&spec.table.submit), first(&spec.table.status), first(&spec.table.cancel)]
+            }
+            ExecutorKind::Local | ExecutorKind::Detached => Vec::new(),
+        };
+        let there = |program: &&String| {
+            program.contains('/') || path.split(':').any(|dir| Path::new(dir).join(program).is_file())
+        };
+        let name = style::clean(&spec.name);
+        match programs.iter().find(|program| !there(program)) {
+            Some(program) => {
+                let program = style::clean(program);
+                let message = format!("`{program}` of executor `{name}` is not on the PATH");
+                all.push(Finding::fail("executors", message, format!("install `{program}`, or set PATH")));
+            }
+            None => all.push(Finding::ok("executors", format!("`{name}` ({})", spec.kind.name()))),
+        }
+    }
+    let building = RunLock::owner(opened.store.run_dir()).is_some_and(|owner| owner.is_building());
+    let left = opened.store.jobs().iter().filter(|files| files.result().is_none()).count();
+    if left > 0 && !building {
+        let message = format!("{} left running by an earlier build", style::count(left as u64, "task"));
+        all.push(Finding::warn(
+            "executors",
+            message,
+            "`planexe build` takes up what is there, `planexe stop` ends it",
+        ));
+    }
+    all
+}
+
+/// Servers that a build starts: their programs, and whether something answers in their place already.
+pub fn of_services(opened: &Opened, path: Option<&str>, ring: &KeyRing, offline: bool) -> Vec<Finding> {
+    let path = path.unwrap_or("/bin:/usr/bin");
+    let building = RunLock::owner(opened.store.run_dir()).is_some_and(|owner| owner.is_building());
+    let look = |service: &ServiceSpec| {
+        let name = style::clean(&service.name);
+        let program = match &service.command.line {
+            Line::Argv(words) => words.first().cloned().unwrap_or_default(),
+            Line::Shell(_) => "sh".to_owned(),
+        };
+        let is_here = service.executor.is_none_or(|at| opened.project.executors[at].kind.is_here());
+        let there = program.contains(['/', '$', '{'])
+            || path.split(':').any(|dir| Path::new(dir).join(&program).is_file());
+        if is_here && !there {
+            let program = style::clean(&program);
+            let message = format!("`{program}` of service `{name}` is not on the PATH");
+            return Finding::fail("services", message, format!("install `{program}`, or set PATH"));
+        }
+        let lifeline = Lifeline::new(None);
+        let (folder, keys) = (&*opened.project.folder, ring);
+        let answers = match &service.ready {
+            ReadyCheck::Url(url) if !offline && !building => {
+                let setup = Setup {
+                    name: "service",
+                    folder,
+                    keys,
+                    lifeline: &lifeline,
+                    calibration: None,
+                    ceiling: None,
+                };
+                probe::status_of(&at_node(url, "127.0.0.1"), &setup)
+                    .is_ok_and(|status| (200..300).contains(&status))
+            }
+            _ => false,
+        };
+        let where_ = service.executor.map_or("in the build".to_owned(), |at| {
+            format!("on `{}`", style::clean(&opened.project.executors[at].name))
+        });
+        match answers {
+            true => Finding::ok(
+                "services",
+                format!("`{name}` is up already: a build uses it, and leaves it as it is"),
+            ),
+            false => Finding::ok("services", format!("`{name}` is started {where_} when a task needs it")),
+        }
+    };
+    opened.project.services.iter().map(look).collect()
+}

@@ -1,0 +1,239 @@
+//! `[services]`: servers that are started for the tasks and models that name them, and ended when nothing needs them.
+
+use rustix::process::{Pid, Signal};
+
+use crate::support::{FakeLlm, Space, until};
+
+/// A server that says that it starts, is ready once `../go` is there, and serves until it is ended.
+const SERVES: &str = r#"
+[services.llm]
+command = "echo $$$$ >> ../served.log; echo loading; while [ ! -e ../go ]; do sleep 0.02; done; touch ../up; while :; do sleep 0.05; done"
+ready = { command = ["test", "-e", "../up"] }
+"#;
+
+/// Tasks that need it, and one after them that does not.
+fn tasks(server: &FakeLlm) -> String {
+    format!(
+        r#"
+[models.m]
+api = "openai"
+base_url = "{}"
+model = "x"
+service = "llm"
+
+[task.a]
+outputs = ["a.txt"]
+model = "m"
+prompt = "TASK=a\nTell."
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+service = "llm"
+command = "cat $in > $out"
+
+[task.c]
+inputs = ["b.txt"]
+outputs = ["c.txt"]
+command = "echo >> ../last.log; while [ ! -e ../end ]; do sleep 0.02; done; cat $in > $out"
+"#,
+        server.base_url()
+    )
+}
+
+fn serving(server: &FakeLlm) -> Space {
+    let space = Space::new();
+    space.write("pipeline.toml", SERVES.to_owned() + &tasks(server));
+    space
+}
+
+/// The process of the server that was started last.
+fn served(space: &Space, times: usize) -> Pid {
+    until("the server to start", || (space.tally("served") == times).then_some(()));
+    let log = space.read("../served.log");
+    Pid::from_raw(log.lines().last().and_then(|pid| pid.parse().ok()).expect("a pid")).expect("a pid")
+}
+
+fn gone(pid: Pid) {
+    until("the server to end", || rustix::process::test_kill_process(pid).is_err().then_some(()));
+}
+
+fn states(space: &Space) -> Vec<String> {
+    let events = space.lines("events.jsonl").into_iter().filter(|event| event["event"] == "service.changed");
+    events.map(|event| event["state"].as_str().expect("a state").to_owned()).collect()
+}
+
+#[test]
+fn it_is_started_once_waited_for_and_ended_when_nothing_needs_it() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    let build = space.spawn(&["build"]);
+    let own = served(&space, 1);
+    until("status to tell of it", || {
+        let report = space.report();
+        let up = &report["services"][0];
+        (up["service"] == "llm" && up["state"] == "starting").then_some(())
+    });
+    assert_eq!(server.total(), 0, "nothing is asked before it is ready");
+    let doctor = space.run(&["doctor"]);
+    assert!(doctor.stdout.contains("`llm` is started in the build when a task needs it"), "{doctor}");
+    space.write("../go", "");
+    until("the last task", || (space.tally("last") == 1).then_some(()));
+    gone(own);
+    space.write("../end", "");
+    build.wait().exits(0).says(&["service llm: ready", "service llm: stopped, nothing needs it any more"]);
+    assert_eq!((server.count("a"), space.tally("served")), (1, 1));
+    assert_eq!(space.status("a")["attempt"], 1, "no attempt is used while it is waited for");
+    assert_eq!(states(&space), ["starting", "ready", "stopped"]);
+    let logs = std::fs::read_dir(space.path(".planexe/logs")).expect("logs");
+    let log = logs
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.to_string_lossy().contains("service"));
+    assert_eq!(std::fs::read_to_string(log.expect("its log")).expect("a log"), "loading\n");
+    space.assert_nothing_to_do(&server);
+    assert_eq!(space.tally("served"), 1, "a build with nothing to do starts nothing");
+}
+
+#[test]
+fn one_that_is_never_ready_fails_those_who_need_it_and_says_why() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    space.edit("pipeline.toml", "ready = {", "ready_within = \"300ms\"\nready = {");
+    space.edit("pipeline.toml", "echo loading", "echo no such model >&2");
+    space.write("end", "");
+    space.write(
+        "more.toml",
+        format!(
+            "[models.other]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"y\"\n\n[task.d]\noutputs = [\"d.txt\"]\n\
+             model = [\"m\", \"other\"]\nprompt = \"TASK=d\\nTell.\"\n",
+            server.base_url()
+        ),
+    );
+    space.edit("pipeline.toml", "[services.llm]", "[pipeline]\ninclude = [\"more.toml\"]\n\n[services.llm]");
+    let out = space.run(&["build"]).exits(1);
+    out.says(&["service `llm` was not ready within 0.3s: no such model", ".planexe/logs/service_llm"]);
+    let failure = &space.status("a")["failure"];
+    assert_eq!(
+        (&failure["class"], failure["raw_error"].as_str()),
+        (&"service".into(), Some("no such model\n"))
+    );
+    assert_eq!(server.counts(), crate::support::counts([("d", 1)]), "the other model is asked instead");
+    gone(served(&space, 1));
+    assert_eq!(states(&space), ["starting", "failed"]);
+}
+
+#[test]
+fn one_that_ends_by_itself_is_started_again_and_given_up_in_the_end() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    for path in ["../go", "../end"] {
+        space.write(path, "");
+    }
+    space.edit(
+        "pipeline.toml",
+        "while :; do sleep 0.05; done",
+        "[ $(wc -l < ../served.log) = 2 ] && while :; do sleep 0.05; done; sleep 0.2; rm ../up; exit 4",
+    );
+    space.edit(
+        "pipeline.toml",
+        "cat $in > $out\"\n\n[task.c]",
+        "while [ $(wc -l < ../served.log) -lt 2 ]; do sleep 0.02; done; cat $in > $out\"\n\n[task.c]",
+    );
+    space.build().says(&["again, since it ended by itself (exit code 4)"]);
+    assert_eq!(space.tally("served"), 2);
+}
+
+#[test]
+fn it_ends_with_the_build_by_a_signal_or_a_kill() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let build = space.spawn(&["build"]);
+        let own = served(&space, 1);
+        build.signal(signal);
+        build.wait();
+        gone(own);
+        space.remove("../served.log");
+    }
+    let build = space.spawn(&["build"]);
+    let own = served(&space, 1);
+    build.kill9();
+    gone(own);
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
+fn one_that_an_executor_keeps_is_taken_up_by_the_next_build_or_ended_by_it() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    space.edit("pipeline.toml", "ready = {", "executor = \"detached\"\nready = {");
+    server.hold("a");
+    space.write("../go", "");
+    let build = space.spawn(&["build"]);
+    let own = served(&space, 1);
+    server.wait_for_call("a");
+    build.kill9();
+    server.release_all();
+    rustix::process::test_kill_process(own).expect("it lives");
+    space.write("../end", "");
+    space.build().says(&["taken up as an earlier build left it", "service llm: ready"]);
+    assert_eq!(space.tally("served"), 1, "it is the same");
+    gone(own);
+    assert_eq!(std::fs::read_dir(space.path(".planexe/jobs")).map_or(0, Iterator::count), 0, "jobs are left");
+    space.assert_nothing_to_do(&server);
+
+    // Of a killed build, and needed by no task any more.
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    space.edit("pipeline.toml", "ready = {", "executor = \"detached\"\nready = {");
+    for path in ["../go", "../end"] {
+        space.write(path, "");
+    }
+    server.hold("a");
+    let build = space.spawn(&["build"]);
+    let own = served(&space, 1);
+    server.wait_for_call("a");
+    build.kill9();
+    server.release_all();
+    rustix::process::test_kill_process(own).expect("it lives");
+    space.edit("pipeline.toml", "service = \"llm\"\ncommand", "command");
+    space.edit("pipeline.toml", "[services.llm]", "[services.other]");
+    space.edit("pipeline.toml", "service = \"llm\"\n", "");
+    space.build();
+    gone(own);
+    assert_eq!(std::fs::read_dir(space.path(".planexe/jobs")).map_or(0, Iterator::count), 0, "jobs are left");
+}
+
+#[test]
+fn what_is_up_already_is_used_and_left_as_it_is() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    for path in ["../up", "../end"] {
+        space.write(path, "");
+    }
+    space.build().says(&["kept by somebody else"]);
+    assert_eq!((space.tally("served"), server.count("a")), (0, 1));
+}
+
+#[test]
+fn it_sees_no_keys_but_those_it_names() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    for path in ["../go", "../end"] {
+        space.write(path, "");
+    }
+    space.set_env("OPENAI_API_KEY", "sk-secret");
+    space.edit("pipeline.toml", "echo loading", "echo key: $OPENAI_API_KEY");
+    space.build();
+    let log = || {
+        let logs = std::fs::read_dir(space.path(".planexe/logs")).expect("logs");
+        let mut paths = logs.map(|entry| entry.expect("an entry").path());
+        let log = paths.find(|path| path.to_string_lossy().contains("service")).expect("its log");
+        std::fs::read_to_string(log).expect("a log")
+    };
+    assert_eq!(log(), "key:\n");
+    space.remove("../up");
+    space.edit("pipeline.toml", "ready = {", "env = [\"OPENAI_API_KEY\"]\nready = {");
+    space.run(&["build", "-B", "b"]).exits(0);
+    assert_eq!(log(), "key: sk-secret\n");
+}
