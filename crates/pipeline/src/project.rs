@@ -21,7 +21,8 @@ use planexe_base::record::Digest;
 use planexe_engine::graph::{Graph, Task, TaskId};
 use planexe_store::{Candidate, CandidateFile, Store};
 
-pub use service::{ReadyCheck, ServiceSpec, at_node};
+pub use crate::manifest::types::at_node;
+pub use service::{ReadyCheck, ServiceSpec};
 pub use spec::{
     CallsSpec, CommandSpec, EvalSpec, Evaluator, ForeachSpec, GateSpec, HumanSpec, IsolateSpec, Line,
     PromptSpec, Recipe, Spec, StandsFor, Template, Until, uses,

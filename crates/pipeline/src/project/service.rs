@@ -36,11 +36,6 @@ pub enum ReadyCheck {
     Command(Vec<String>),
 }
 
-/// The name of the host in the place of `{{ node }}`.
-pub fn at_node(text: &str, node: &str) -> String {
-    text.replace("{{ node }}", node).replace("{{node}}", node)
-}
-
 impl Project {
     /// The service of a model, by their positions.
     pub fn service_of(&self, endpoint: usize) -> Option<usize> {

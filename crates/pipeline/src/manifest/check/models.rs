@@ -5,7 +5,7 @@ use super::super::place::TablePath;
 use super::super::types::{Api, CallTimeouts, Fail, Model, OneOrMany};
 use super::Checker;
 use crate::key_path;
-use crate::project::at_node;
+use crate::manifest::types::at_node;
 
 impl Checker<'_> {
     pub(super) fn models(&mut self) {

@@ -3,8 +3,8 @@
 use super::{Checker, Diagnostic, TablePath, suggest};
 use crate::key_path;
 use crate::manifest::executors;
+use crate::manifest::types::at_node;
 use crate::manifest::types::{Command, Ready, Service};
-use crate::project::at_node;
 
 impl Checker<'_> {
     pub(super) fn services(&mut self) {

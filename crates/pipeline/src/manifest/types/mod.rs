@@ -21,7 +21,7 @@ pub use defaults::Defaults;
 pub use executor::{Amount, Executor, ExecutorKind, Resources};
 pub use planexe_base::span::Span;
 pub use planexe_llm::config::{Api, CallTimeouts, Fail, FailShares, Model, OnMiss, Price, Retry, Server};
-pub use service::{Ready, Service};
+pub use service::{Ready, Service, at_node};
 pub use shape::OneOrMany;
 pub use task::{
     Calls, Command, Complexity, Env, Eval, Foreach, Gate, GateAction, Inputs, Isolate, Kind, Lane,

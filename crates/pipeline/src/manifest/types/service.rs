@@ -37,3 +37,8 @@ pub struct Ready {
     /// A program that ends with exit code 0 once it is ready; it is told the host in `PLANEXE_NODE`.
     pub command: Option<Command>,
 }
+
+/// The name of the host in the place of `{{ node }}`.
+pub fn at_node(text: &str, node: &str) -> String {
+    text.replace("{{ node }}", node).replace("{{node}}", node)
+}
