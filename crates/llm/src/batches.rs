@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::BATCH_SHARE;
 use super::http::Exchange;
 use super::{CallError, CallProgress, Class, Reply, Request};
 use planexe_base::cancel::Cancel;
@@ -20,8 +21,6 @@ pub const MOST_CALLS: usize = 10_000;
 pub const MOST_BYTES: usize = 100 << 20;
 /// Most bytes of their answers.
 const MOST_ANSWERED: u64 = 1 << 30;
-/// A batch counts for half of the price.
-pub const SHARE: f64 = 0.5;
 
 /// The batch that is looked for in a vendor's list.
 #[derive(Debug, Clone, Copy)]
@@ -226,7 +225,7 @@ impl Alone {
 /// An answer of a batch costs its share of the price.
 pub(crate) fn at_half(mut reply: Reply, priced: bool) -> Reply {
     if priced {
-        reply.usage.cost_usd *= SHARE;
+        reply.usage.cost_usd *= BATCH_SHARE;
     }
     reply
 }

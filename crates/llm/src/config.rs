@@ -117,6 +117,9 @@ pub struct Model {
     pub words: Option<u32>,
 }
 
+/// The share of the price that a call in a batch costs.
+pub const BATCH_SHARE: f64 = 0.5;
+
 /// At which price calls are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -153,7 +156,7 @@ impl Model {
     /// The share of `price` that a call is expected to cost: half of it in a batch. What is flex may be served at the
     /// whole price.
     pub fn expected_share(&self) -> f64 {
-        if self.is_batched() { crate::batches::SHARE } else { 1.0 }
+        if self.is_batched() { BATCH_SHARE } else { 1.0 }
     }
 }
 

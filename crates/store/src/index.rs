@@ -368,12 +368,13 @@ fn decode(bytes: &[u8], boot: &str, seal: &Seal) -> Option<Data> {
     Some(Data { files, stamps, null_build, ..Data::default() })
 }
 
-/// What is behind a mark, read as if the mark fitted: whether it could be read. For fuzzing.
-#[doc(hidden)]
-pub fn read_unmarked(bytes: &[u8]) -> bool {
-    let Some((record, details, tables)) = cache_file::unmarked(bytes) else { return false };
+/// The null-build record and its details, and whether the tables beside them could be read, as if the mark fitted. For
+/// fuzzing.
+pub(crate) fn read_unmarked(bytes: &[u8]) -> Option<(&[u8], &[u8], bool)> {
+    let (record, details, tables) = cache_file::unmarked(bytes)?;
     let tables: Option<(Table<FileEntry>, Table<u128>)> = postcard::from_bytes(tables).ok();
-    if let Some((mut files, mut stamps)) = tables.clone() {
+    let whole = tables.is_some();
+    if let Some((mut files, mut stamps)) = tables {
         let _ = (files.get("a"), stamps.get("a"));
         files.merge();
         stamps.merge();
@@ -381,7 +382,7 @@ pub fn read_unmarked(bytes: &[u8]) -> bool {
     if let Ok(durations) = postcard::from_bytes::<Table<Durations>>(details) {
         let _ = durations.get("a").unwrap_or_default().usual();
     }
-    crate::null_build::read_unmarked(record, details) && tables.is_some()
+    Some((record, details, whole))
 }
 
 /// A first line, a checksum and the table.

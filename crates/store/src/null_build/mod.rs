@@ -30,9 +30,15 @@ mod record;
 mod write;
 
 use look::Read;
-pub(crate) use record::read_unmarked;
 use record::{DIGEST, Details, Record, raw};
 use write::encode;
+
+/// The whole cache file, read as if its mark fitted: whether it could be. For fuzzing.
+#[doc(hidden)]
+pub fn read_unmarked(bytes: &[u8]) -> bool {
+    let read = crate::index::read_unmarked(bytes);
+    read.is_some_and(|(record, details, tables)| record::read_unmarked(record, details) && tables)
+}
 
 /// What a verdict rested on.
 #[derive(Debug, Default)]

@@ -185,7 +185,7 @@ impl<'a> Details<'a> {
 }
 
 /// A record and its details, read as if somebody had marked them: whether they could be. For fuzzing.
-pub(crate) fn read_unmarked(record: &[u8], details: &[u8]) -> bool {
+pub(super) fn read_unmarked(record: &[u8], details: &[u8]) -> bool {
     let (Some(mut record), Some(details)) = (Record::decode(record), Details::decode(details)) else {
         return false;
     };

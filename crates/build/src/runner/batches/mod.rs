@@ -18,7 +18,7 @@ use super::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::fs::FsError;
 use planexe_llm::batches::{Answers, Batches as Vendor, Served};
-use planexe_llm::config::BatchTerms;
+use planexe_llm::config::{BATCH_SHARE, BatchTerms};
 use planexe_llm::{CallContext, CallError, Class, Reply, Request, concurrency_online};
 use planexe_pipeline::project::Project;
 use planexe_store::CallRecord;
@@ -313,7 +313,7 @@ impl Pool {
         let answer = request.params.get("max_tokens").and_then(Value::as_u64).unwrap_or(1000);
         let cost = price.map_or(0.0, |price| price.uncached(vendor.tokens(request), answer));
         let call = BatchedCall { id: String::new(), record: record.clone() };
-        let cost = cost * planexe_llm::batches::SHARE;
+        let cost = cost * BATCH_SHARE;
         state.since.get_or_insert(self.began.elapsed());
         state.joined.push(Joined { ticket, call, body, cost });
         Ok(ticket)
