@@ -3,7 +3,7 @@
 //! keeps is taken up by the next build, or ended by it, as its fence tells.
 //!
 //! An attempt asks for a service ([`Services::need`]) and waits; the run loop starts and ends them
-//! ([`Services::tend`]); each has a thread of its own while it is up ([`keeper`]).
+//! ([`Services::tend`]); each has a thread of its own while it is up (`keeper.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
