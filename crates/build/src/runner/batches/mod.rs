@@ -254,10 +254,15 @@ pub(super) fn taken(ctx: &BuildContext, origin: &Origin) -> Result<(), FsError> 
         state.batches.swap_remove(at);
     }
     drop(state);
-    match all {
-        true => ctx.store.remove_batch(&origin.key),
-        false => ctx.store.take_batched(&origin.key, &origin.id),
+    if !all {
+        ctx.store.take_batched(&origin.key, &origin.id)?;
+        // Whoever took the last one may have removed the files while this one was being written.
+        let state = ctx.pooled.of[origin.endpoint].state.lock();
+        if state.batches.iter().any(|batch| batch.record.key == origin.key) {
+            return Ok(());
+        }
     }
+    ctx.store.remove_batch(&origin.key)
 }
 
 /// Whether two calls ask the same: what a server is asked with (how many tokens, which seed) may differ between builds.
