@@ -43,7 +43,8 @@ fn run_other(case: &Case, args: &[&str], kill_at: Option<usize>) -> String {
             let folder = case.dir().to_owned();
             // A tracer follows its own thread's children alone.
             let traced = std::thread::spawn(move || {
-                trace::run(&mut command, &folder, Disk::empty(&folder), Plan::Kill(at), &mut || ())
+                let (disk, plan) = (Disk::empty(&folder), Plan::Kill(at));
+                trace::run_within(PATIENCE, &mut command, &folder, disk, plan, &mut || ())
             });
             drop(traced.join().expect("the tracer"));
         }

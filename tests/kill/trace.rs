@@ -142,6 +142,18 @@ pub fn run(
     plan: Plan,
     hit: &mut dyn FnMut(),
 ) -> io::Result<Traced> {
+    run_within(LIMIT, command, folder, disk, plan, hit)
+}
+
+/// The same; it is killed, and called hung, after `limit`.
+pub fn run_within(
+    limit: Duration,
+    command: &mut Command,
+    folder: &Path,
+    disk: Disk,
+    plan: Plan,
+    hit: &mut dyn FnMut(),
+) -> io::Result<Traced> {
     // SAFETY: ptrace is safe to call between fork and exec.
     unsafe {
         command.pre_exec(|| {
@@ -155,7 +167,7 @@ pub fn run(
     let pid = child.id() as pid_t;
     let (done, ended) = channel::<()>();
     let guard = std::thread::spawn(move || {
-        let hung = ended.recv_timeout(LIMIT) == Err(RecvTimeoutError::Timeout);
+        let hung = ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
         if hung {
             kill(pid);
         }

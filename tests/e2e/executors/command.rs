@@ -40,7 +40,7 @@ states = { running = ["RUNNING"], ended = ["exit:4"] }
 [task.one]
 outputs = ["one.txt"]
 executor = "queue"
-command = "echo >> ../starts.log; while [ ! -e go ]; do sleep 0.02; done; echo done > $out"
+command = "echo >> ../starts.log; while [ ! -e go ] && [ -e pipeline.toml ]; do sleep 0.02; done; echo done > $out"
 "#,
     );
     space

@@ -12,7 +12,7 @@ const WAITS: &str = r#"
 inputs = ["plan.txt"]
 outputs = ["long.txt"]
 executor = "detached"
-command = "echo >> ../starts.log; echo at work; while [ ! -e go ]; do sleep 0.02; done; cat $in > $out"
+command = "echo >> ../starts.log; echo at work; while [ ! -e go ] && [ -e pipeline.toml ]; do sleep 0.02; done; cat $in > $out"
 
 [task.after]
 inputs = ["long.txt"]

@@ -72,7 +72,7 @@ fn memory_and_cores_of_this_machine_are_a_budget() {
     let server = FakeLlm::new();
     let space = Space::new();
     // Each says when it begins, and ends once it is let go.
-    let line = "echo $key >> started; while [ ! -e go ]; do sleep 0.02; done; cp started $out";
+    let line = "echo $key >> started; while [ ! -e go ] && [ -e pipeline.toml ]; do sleep 0.02; done; cp started $out";
     space.write(
         "pipeline.toml",
         format!(

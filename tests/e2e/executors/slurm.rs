@@ -107,7 +107,7 @@ const ONE: &str = r#"
 inputs = ["plan.txt"]
 outputs = ["one.txt"]
 executor = "slurm"
-command = "echo >> ../starts.log; while [ ! -e go ]; do sleep 0.02; done; cat $in > $out"
+command = "echo >> ../starts.log; while [ ! -e go ] && [ -e pipeline.toml ]; do sleep 0.02; done; cat $in > $out"
 resources = { cpus = 4, memory = "2G", gpus = 1, time = "90m" }
 "#;
 
