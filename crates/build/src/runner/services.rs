@@ -6,7 +6,7 @@
 //! ([`Services::tend`]); each has a thread of its own while it is up (`keeper.rs`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,8 +43,6 @@ struct Entry {
     users: AtomicUsize,
     /// Its thread, and what ends it.
     keeper: Mutex<Option<(JoinHandle<()>, Cancel)>>,
-    /// It was wanted in this build.
-    was_wanted: AtomicBool,
 }
 
 /// How far a service is.
@@ -119,7 +117,6 @@ impl Services {
         let Some(at) = service else { return Ok(Using(None)) };
         let (entry, spec) = (&self.entries[at], &ctx.project.services[at]);
         entry.users.fetch_add(1, Ordering::SeqCst);
-        entry.was_wanted.store(true, Ordering::SeqCst);
         let using = Using(Some(entry));
         let began = Instant::now();
         let mut state = entry.state.lock();

@@ -1,8 +1,6 @@
 //! Where commands run, and the servers that a build starts.
 
-use std::path::Path;
-
-use super::Finding;
+use super::{Finding, is_on_path};
 use planexe_base::process::Lifeline;
 use planexe_base::style;
 use planexe_llm::keys::KeyRing;
@@ -14,7 +12,6 @@ use planexe_store::lock::RunLock;
 
 /// The programs of the executors that tasks use, and work that was left running.
 pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
-    let path = path.unwrap_or("/bin:/usr/bin");
     let project = &opened.project;
     let used: std::collections::BTreeSet<usize> =
         project.specs.iter().filter_map(|spec| spec.executor).collect();
@@ -28,9 +25,7 @@ pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
             }
             ExecutorKind::Local | ExecutorKind::Detached => Vec::new(),
         };
-        let there = |program: &&String| {
-            program.contains('/') || path.split(':').any(|dir| Path::new(dir).join(program).is_file())
-        };
+        let there = |program: &&String| program.contains('/') || is_on_path(program, path);
         let name = style::clean(&spec.name);
         match programs.iter().find(|program| !there(program)) {
             Some(program) => {
@@ -56,7 +51,6 @@ pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
 
 /// Servers that a build starts: their programs, and whether something answers in their place already.
 pub fn of_services(opened: &Opened, path: Option<&str>, ring: &KeyRing, offline: bool) -> Vec<Finding> {
-    let path = path.unwrap_or("/bin:/usr/bin");
     let building = RunLock::owner(opened.store.run_dir()).is_some_and(|owner| owner.is_building());
     let look = |service: &ServiceSpec| {
         let name = style::clean(&service.name);
@@ -65,8 +59,7 @@ pub fn of_services(opened: &Opened, path: Option<&str>, ring: &KeyRing, offline:
             Line::Shell(_) => "sh".to_owned(),
         };
         let is_here = service.executor.is_none_or(|at| opened.project.executors[at].kind.is_here());
-        let there = program.contains(['/', '$', '{'])
-            || path.split(':').any(|dir| Path::new(dir).join(&program).is_file());
+        let there = program.contains(['/', '$', '{']) || is_on_path(&program, path);
         if is_here && !there {
             let program = style::clean(&program);
             let message = format!("`{program}` of service `{name}` is not on the PATH");

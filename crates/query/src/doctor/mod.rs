@@ -243,10 +243,14 @@ fn git(run: &Path) -> Finding {
     }
 }
 
+/// Whether a program is found by its name, with this PATH.
+fn is_on_path(program: &str, path: Option<&str>) -> bool {
+    // Without a PATH the system looks here.
+    path.unwrap_or("/bin:/usr/bin").split(':').any(|dir| Path::new(dir).join(program).is_file())
+}
+
 /// Programs that commands start by name, and whether they are to be found.
 pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
-    // Without a PATH the system looks here.
-    let path = path.unwrap_or("/bin:/usr/bin");
     let mut missing: Vec<(String, String)> = Vec::new();
     let mut found = 0u64;
     let mut seen = std::collections::BTreeSet::new();
@@ -260,8 +264,7 @@ pub fn of_programs(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
         if program.contains(['/', '$', '{']) || !seen.insert(program.clone()) {
             continue;
         }
-        let there = path.split(':').any(|dir| Path::new(dir).join(&program).is_file());
-        if there { found += 1 } else { missing.push((spec.name.clone(), program)) }
+        if is_on_path(&program, path) { found += 1 } else { missing.push((spec.name.clone(), program)) }
     }
     let mut all: Vec<Finding> = missing
         .into_iter()
