@@ -12,7 +12,7 @@ use planexe_llm::estimate;
 use planexe_pipeline::manifest::tiers::tier_of;
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::Spec;
-use planexe_ui::views::{Server, table};
+use planexe_ui::views::table;
 
 /// Of a task of which nothing says more: so many tokens of an answer for each point of its complexity.
 const TOKENS_A_POINT: u64 = 100;
@@ -24,8 +24,6 @@ pub struct ComplexityArgs {}
 /// The answer.
 #[derive(Debug, Serialize)]
 struct View {
-    schema: u32,
-    server: Server,
     tasks: Vec<Row>,
 }
 
@@ -68,9 +66,9 @@ pub fn run(session: &Session, _: &ComplexityArgs) -> Result<u8, Error> {
         row.used_cost_usd = row.used_tokens.map(|_| cost / row.calls as f64);
         tasks.push(row);
     }
-    let view = View { schema: planexe_ui::views::SCHEMA, server: session.server(), tasks };
+    let view = View { tasks };
     if session.globals.json {
-        session.print_json(&view)?;
+        session.print_answer(opened.store.run_dir(), &view)?;
     } else {
         session.print(&text(&view.tasks, &session.out))?;
     }

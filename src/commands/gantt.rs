@@ -60,7 +60,9 @@ pub fn run(session: &Session, args: &GanttArgs) -> Result<u8, Error> {
         let again = (args.watch && goes_on).then_some(RELOAD);
         let text = match (&args.html, session.globals.json) {
             (Some(_), _) => gantt::html(&chart, again),
-            (None, true) if args.watch => serde_json::to_string(&chart)? + "\n",
+            (None, true) if args.watch => {
+                serde_json::to_string(&session.answer(Some(opened.store.run_dir()), &chart))? + "\n"
+            }
             (None, true) => String::new(),
             (None, false) => gantt::text(&chart, &session.out, session.globals.repeated.verbose > 0),
         };

@@ -120,6 +120,24 @@ pub struct Repeated {
     pub verbose: u8,
 }
 
+/// An answer as data.
+#[derive(Debug, serde::Serialize)]
+pub struct Answer<'b, T> {
+    schema: u32,
+    server: Server,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_dir: Option<String>,
+    #[serde(flatten)]
+    body: &'b T,
+}
+
+/// A file that was written, as data.
+#[derive(Debug, serde::Serialize)]
+pub struct WrittenView {
+    /// Its path, as it was named.
+    pub file: String,
+}
+
 /// How a command that changes a run takes its lock.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct LockArgs {
@@ -248,17 +266,13 @@ impl Session {
 
     /// Writes an answer as JSON to standard output: the fields of `body` after those of every answer.
     pub fn print_answer(&self, run_dir: &Path, body: &impl serde::Serialize) -> Result<(), Error> {
-        #[derive(serde::Serialize)]
-        struct Answer<'a, T> {
-            schema: u32,
-            server: Server,
-            run_dir: String,
-            #[serde(flatten)]
-            body: &'a T,
-        }
-        let run_dir = run_dir.display().to_string();
-        let answer = Answer { schema: planexe_ui::views::SCHEMA, server: self.server(), run_dir, body };
-        Ok(self.print_json(&answer)?)
+        Ok(self.print_json(&self.answer(Some(run_dir), body))?)
+    }
+
+    /// An answer as data: the fields of `body` after those of every answer.
+    pub fn answer<'b, T: serde::Serialize>(&self, run_dir: Option<&Path>, body: &'b T) -> Answer<'b, T> {
+        let run_dir = run_dir.map(|dir| dir.display().to_string());
+        Answer { schema: planexe_ui::views::SCHEMA, server: self.server(), run_dir, body }
     }
 
     /// Whether the reader of standard output went away: time for `--watch` to end.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::commands::Session;
+use crate::commands::{Session, WrittenView};
 use crate::ops::report::report;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability};
@@ -44,7 +44,11 @@ pub fn run(session: &Session, args: &ReportArgs) -> Result<u8, Error> {
     }
     fs::write_atomic(file, page.as_bytes(), Durability::Unsynced)
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-    session.say(&format!("wrote `{}`", shown_path(file)));
+    if session.globals.json {
+        session.print_answer(opened.store.run_dir(), &WrittenView { file: file.display().to_string() })?;
+    } else {
+        session.say(&format!("wrote `{}`", shown_path(file)));
+    }
     Ok(exit::DONE)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::commands::Session;
+use crate::commands::{Session, WrittenView};
 use crate::ops::records::stores;
 use planexe_base::exit::{self, Error, Kind};
 use planexe_base::fs::{self, Durability};
@@ -51,7 +51,11 @@ pub fn run(session: &Session, args: &TraceArgs) -> Result<u8, Error> {
         Some(file) => {
             fs::write_atomic(file, text.as_bytes(), Durability::Unsynced)
                 .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-            session.say(&format!("wrote `{}`", shown_path(file)));
+            let view = WrittenView { file: file.display().to_string() };
+            match session.globals.json {
+                true => session.print_json(&session.answer(None, &view))?,
+                false => session.say(&format!("wrote `{}`", shown_path(file))),
+            }
         }
         None => session.print(&text)?,
     }

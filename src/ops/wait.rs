@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// The exit code of `timeout`.
-const TIMED_OUT: u8 = 124;
+pub const TIMED_OUT: u8 = 124;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

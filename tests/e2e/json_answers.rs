@@ -57,7 +57,11 @@ fn fields(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn every_field_of_every_answer_is_described() {
-    let doc = [include_str!("../../docs/formats.md"), include_str!("../../docs/events.md")].concat();
+    let doc = concat!(
+        include_str!("../../docs/formats.md"),
+        include_str!("../../docs/events.md"),
+        include_str!("../../docs/execution.md")
+    );
     let words: BTreeSet<&str> = doc.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
         "bad" => Answer::error(400, "no such field"),
@@ -75,6 +79,11 @@ fn every_field_of_every_answer_is_described() {
         "build -q",
         "status",
         "wait",
+        "gantt",
+        "gantt --watch",
+        "report --html run.html",
+        "trace -o trace.json",
+        "complexity",
         "explain a",
         "explain a each bad",
         "show a",

@@ -126,7 +126,7 @@ pub enum Verdict {
 /// Why a task is stale: one thing that changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// Stable: `prompt`, `input`, `output_missing`, `never_built`, …
+    /// Stable: `changed`, `output_missing`, `never_built`, …
     pub code: String,
     /// One line for people: "the prompt changed", "input `plan.txt` changed".
     pub message: String,
