@@ -170,6 +170,7 @@ fn nothing_is_written_or_removed_where_a_link_in_planexes_folder_leads() {
         "outbox",
         "outbox/name.w",
         "sidecars",
+        "batches",
     ] {
         let space = space(&server, &format!("{tasks}{ONE}"));
         space.write("in.txt", "x");

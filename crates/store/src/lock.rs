@@ -90,7 +90,8 @@ impl Owner {
 }
 
 /// The folders in `.planexe/`.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
+    "batches",
     "calls",
     "edit",
     "history",
