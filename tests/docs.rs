@@ -12,7 +12,14 @@ use planexe_base::record::Failure;
 use planexe_llm::Class;
 use planexe_pipeline::load::{Locations, load};
 
-const README: &str = include_str!("../README.md");
+#[path = "docs/keys.rs"]
+mod keys;
+#[path = "docs/lists.rs"]
+mod lists;
+#[path = "docs/pieces.rs"]
+mod pieces;
+
+pub(crate) const README: &str = include_str!("../README.md");
 
 #[test]
 fn the_pipeline_of_the_readme_loads() {

@@ -283,13 +283,13 @@ impl Price {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CallTimeouts {
-    /// Until the connection is made.
+    /// Until the connection is made (default 10s, on this machine 5s).
     pub connect: Option<Span>,
-    /// From the request to the first content: loading and reading the prompt.
+    /// From the request to the first content: loading and reading the prompt (default 5m, on this machine 20m).
     pub first_token: Option<Span>,
-    /// Between two pieces of content; keep-alives do not count.
+    /// Between two pieces of content; keep-alives do not count (default 1m, on this machine 2m).
     pub idle: Option<Span>,
-    /// The whole call.
+    /// The whole call (default 30m, on this machine no limit).
     pub total: Option<Span>,
 }
 
@@ -297,13 +297,14 @@ pub struct CallTimeouts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
-    /// Attempts in all, the first included.
+    /// Attempts in all, the first included (default 4).
     pub max_attempts: Option<u32>,
-    /// First pause; each further one doubles it.
+    /// First pause; each further one doubles it (default 1s).
     pub base: Option<Span>,
-    /// Longest pause.
+    /// Longest pause (default 60s).
     pub max: Option<Span>,
-    /// How long to wait for a server that is away or loading (10m), and at most for a rate limit; no attempt is used.
+    /// How long to wait for a server that is away or loading (default 10m), and at most for a rate limit (default 15m if
+    /// another model could answer, else 6h); no attempt is used.
     pub wait: Option<Span>,
 }
 

@@ -60,7 +60,7 @@ pub struct Tables {
     pub hooks: Hooks,
     /// What makes a task stale.
     pub staleness: Staleness,
-    /// Named overrides of `models`, `defaults` and `vars`, chosen by `--profile`.
+    /// Named overrides of `models`, `defaults`, `vars` and `tiers`, chosen by `--profile`.
     pub profiles: Map<Profile>,
     /// Whether calls take part in make's jobserver.
     pub jobserver: Jobserver,

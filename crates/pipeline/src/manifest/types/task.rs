@@ -30,7 +30,8 @@ pub struct Task {
     pub when: Option<String>,
     /// Inputs (by name or path) that may be absent or skipped.
     pub optional: Vec<String>,
-    /// Time limit of the whole task, calls and retries; waiting for a slot is not counted.
+    /// Time limit of the whole task, calls and retries; waiting for a slot, a limit, a server that is away or a pause is not
+    /// counted.
     pub timeout: Option<Span>,
     /// Time without any progress after which the task fails as stalled.
     pub stall_timeout: Option<Span>,

@@ -1,0 +1,178 @@
+//! Lists in the pages are those of the program: codes, exit codes, variables, libraries; and links lead somewhere.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use planexe_base::exit;
+
+use crate::README;
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The sources of the program, without those of tests.
+fn sources() -> String {
+    let mut text = String::new();
+    let mut folders = vec![Path::new(HERE).join("src"), Path::new(HERE).join("crates")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                true if path.file_name().is_some_and(|name| name != "tests") => folders.push(path),
+                false if path.extension().is_some_and(|end| end == "rs") => {
+                    text += &std::fs::read_to_string(&path).expect("a source");
+                }
+                _ => {}
+            }
+        }
+    }
+    text
+}
+
+/// Words in backticks in one column of the tables between two places of a page.
+fn in_column(page: &str, column: usize, from: &str, to: &str) -> BTreeSet<String> {
+    let section = page.split(from).nth(1).and_then(|rest| rest.split(to).next()).expect(from);
+    let cells =
+        section.lines().filter(|line| line.starts_with('|')).filter_map(|row| row.split('|').nth(column));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
+}
+
+/// What stands between quotes after each of some words of the sources.
+fn quoted_after(sources: &str, words: &str) -> BTreeSet<String> {
+    sources.split(words).skip(1).filter_map(|rest| Some(rest.split('"').next()?.to_owned())).collect()
+}
+
+#[test]
+fn every_code_of_an_error_is_listed() {
+    let mut given = quoted_after(&sources(), ".code(\"");
+    let kinds = [
+        exit::Kind::Usage,
+        exit::Kind::Manifest,
+        exit::Kind::Setup,
+        exit::Kind::Task,
+        exit::Kind::Refused,
+        exit::Kind::Stopped,
+        exit::Kind::Locked,
+        exit::Kind::Internal,
+    ];
+    given.extend(kinds.map(|kind| kind.name().to_owned()));
+    let listed = in_column(include_str!("../../docs/formats.md"), 2, "The codes:\n", "\n## Exit codes");
+    assert_eq!(listed, given);
+}
+
+#[test]
+fn every_reason_to_be_stale_is_listed() {
+    let source = include_str!("../../crates/engine/src/staleness.rs");
+    let body = source.split("pub enum StaleReason {").nth(1).and_then(|rest| rest.split("\n}").next());
+    let variants = body.expect("the reasons").lines().filter_map(|line| line.strip_prefix("    "));
+    let variants = variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    let page = include_str!("../../docs/formats.md");
+    let page = page.split("Its codes are ").nth(1).and_then(|rest| rest.split("; `running`").next());
+    for variant in variants {
+        let name: String = variant.chars().take_while(char::is_ascii_alphanumeric).collect();
+        let mut code = String::new();
+        for c in name.chars() {
+            code += if c.is_ascii_uppercase() && !code.is_empty() { "_" } else { "" };
+            code.push(c.to_ascii_lowercase());
+        }
+        assert!(page.expect("the codes").contains(&format!("`{code}`")), "{code}");
+    }
+}
+
+#[test]
+fn every_exit_code_is_listed() {
+    let page = include_str!("../../docs/formats.md");
+    let section = page.split("\n## Exit codes").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let firsts =
+        section.expect("the section").lines().filter_map(|row| row.strip_prefix("| ")?.split('|').next());
+    let listed: BTreeSet<u8> =
+        firsts.flat_map(|cell| cell.split(',').filter_map(|code| code.trim().parse().ok())).collect();
+    let given = [
+        exit::DONE,
+        exit::FAILED,
+        exit::USAGE,
+        exit::STOPPED,
+        exit::LOCKED,
+        planexe::ops::wait::TIMED_OUT,
+        exit::HANGUP,
+        exit::INTERRUPTED,
+        exit::TERMINATED,
+    ];
+    assert_eq!(listed, BTreeSet::from(given));
+}
+
+#[test]
+fn every_variable_of_ours_is_listed() {
+    let of_tests = ["PLANEXE_SEEDS", "PLANEXE_TEST_LOCK_DIR"];
+    let mut given: BTreeSet<String> = quoted_after(&sources(), "\"PLANEXE_")
+        .into_iter()
+        .map(|name| format!("PLANEXE_{}", name.replace("{}", "1")))
+        .collect();
+    given.retain(|name| !of_tests.contains(&name.as_str()));
+    let page = include_str!("../../docs/formats.md");
+    let mut listed = in_column(page, 1, "\n## Environment variables", "\n## Limits");
+    listed.retain(|name| name.starts_with("PLANEXE_"));
+    assert_eq!(listed, given);
+}
+
+#[test]
+fn links_between_pages_lead_somewhere_and_each_page_is_linked() {
+    let folder = Path::new(HERE).join("docs");
+    let mut pages: Vec<String> = std::fs::read_dir(&folder)
+        .expect("docs")
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".md"))
+        .map(|name| format!("docs/{name}"))
+        .collect();
+    let linked: Vec<&String> = pages.iter().filter(|page| !README.contains(&format!("]({page})"))).collect();
+    assert!(linked.is_empty(), "not linked in README.md: {linked:?}");
+    pages.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "llms.txt"].map(str::to_owned));
+    let headings = |path: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let titles =
+            text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        titles
+            .map(|it| it.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-"))
+            .collect()
+    };
+    let mut wrong = Vec::new();
+    for page in pages {
+        let path = Path::new(HERE).join(&page);
+        let text = std::fs::read_to_string(&path).expect("a page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().expect("a folder").join(file),
+            };
+            if !target.exists() || !anchor.is_empty() && !headings(&target).iter().any(|it| it == anchor) {
+                wrong.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_page_of_design_lists_every_library() {
+    let cargo = include_str!("../../Cargo.toml");
+    let section = cargo.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let names = section.expect("dependencies").lines().filter_map(|line| line.split_once(" = "));
+    let names =
+        names.map(|(name, _)| name).filter(|name| !name.contains(' ') && !name.starts_with(['#', '"']));
+    let page = include_str!("../../docs/design.md");
+    let table =
+        page.split("## Libraries").nth(1).and_then(|rest| rest.split("Considered").next()).expect("a table");
+    let listed: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|row| row.strip_prefix("| ")?.split('|').next())
+        .flat_map(|cell| cell.trim().split(", "))
+        .collect();
+    let missing: Vec<&str> =
+        names.filter(|name| !name.starts_with("planexe-") && !listed.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
