@@ -26,15 +26,20 @@ Examples:
 
 Exit codes:
   0    done
-  1    a task failed; of `build -q`: something is stale
+  1    a task failed, or a file could not be read or written; of `build -q`: something is stale
   2    the command line, pipeline or set-up is wrong; nothing was run
   3    ended early on purpose: a person, gate, budget, pause, stop file
   75   another planexe is working on the run directory
+  124  `wait` timed out
   129  ended by SIGHUP; 130 by SIGINT (Ctrl-C); 143 by SIGTERM
 
 Environment:
   NO_COLOR                no colours, unless --color always
   COLUMNS                 width of the output
+  VISUAL, EDITOR          the editor of edit-plan
+  HTTPS_PROXY, NO_PROXY   the way to servers on other machines
+  XDG_CONFIG_HOME         where planexe/keys.toml and secrets.toml are [~/.config]
+  XDG_STATE_HOME          where planexe/ has the key of its marks [~/.local/state]
   PLANEXE_KEY_HOSTS       keys and the hosts they are bound to
   PLANEXE_WEBHOOK_URL     an address to post events to
   PLANEXE_WEBHOOK_SECRET  the secret they are signed with (whsec_...)";
@@ -317,12 +322,12 @@ A process is a run, a thread is a slot; waits stand on threads of their own. Und
 const WAIT_NOTES: &str = "\
 Exit codes:
   0    what was waited for happened; with `--for any`: the run is complete
-  1    the run failed; with `--for failed` and `--for human`: it did not happen
+  1    the run failed; with `--for failed` and `--for human`: it is complete without
   3    the run ended early, or a person is needed
   124  timed out
 
-While a build runs, only events after the start of `wait` count, or after the look that --since names: an
-event that was reported once does not end the next wait.
+While a build runs, only events after the start of `wait` count, or after the look that --since names: an event that was \
+reported once does not end the next wait.
 
 Examples:
   planexe wait --timeout 30m
@@ -439,7 +444,7 @@ The client starts the server. Most clients are configured like this (more in doc
 
 Examples:
   planexe mcp --runs /home/me/runs --pipeline plan/pipeline.toml
-  planexe mcp --no-build              read-only
+  planexe mcp --no-build              starts no build, asks no model
 
 Builds continue after the server ends; their output goes to .planexe/build.log in the run. Keys come from the \
 environment, never from the agent.";

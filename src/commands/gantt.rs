@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::Session;
+use crate::commands::{Session, WrittenView};
 use crate::ops::status::{Seen, every_task, look};
 use planexe_base::clock;
 use planexe_base::exit::{self, Error, Kind};
@@ -15,6 +15,7 @@ use planexe_base::record::State;
 use planexe_base::signals;
 use planexe_base::style::clean;
 use planexe_engine::graph::Kind as NodeKind;
+use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::open::Opened;
 use planexe_plan_execution::gantt::schedule::Schedule;
 use planexe_plan_execution::gantt::{self, At, Chart, Facts, Span};
@@ -73,10 +74,12 @@ pub fn run(session: &Session, args: &GanttArgs) -> Result<u8, Error> {
                         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
                 }
                 if last.is_empty() {
-                    session.say(&format!(
-                        "wrote `{}`",
-                        planexe_pipeline::manifest::diagnostic::shown_path(file)
-                    ));
+                    if session.globals.json {
+                        let file = file.display().to_string();
+                        session.print_answer(opened.store.run_dir(), &WrittenView { file })?;
+                    } else {
+                        session.say(&format!("wrote `{}`", shown_path(file)));
+                    }
                 }
             }
             None if session.globals.json && !args.watch => {

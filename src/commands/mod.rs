@@ -72,7 +72,7 @@ pub mod watch;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Globals {
-    /// The run directory [default: the nearest folder upward with a run.toml or pipeline.toml]
+    /// The run directory [default: the nearest folder upward with a run.toml or pipeline.toml; to change a run, only this folder]
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
 

@@ -202,7 +202,7 @@ fn tell(session: &Session, view: &OptimizeView) -> Result<(), Error> {
     }
     session.print(&view.text(&session.out))?;
     for next in &view.next {
-        session.say(&format!("next: {next}"));
+        session.say(&format!("next: {}", session.typed(next)));
     }
     Ok(())
 }

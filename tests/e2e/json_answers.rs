@@ -60,7 +60,8 @@ fn every_field_of_every_answer_is_described() {
     let doc = concat!(
         include_str!("../../docs/formats.md"),
         include_str!("../../docs/events.md"),
-        include_str!("../../docs/execution.md")
+        include_str!("../../docs/execution.md"),
+        include_str!("../../docs/optimize.md")
     );
     let words: BTreeSet<&str> = doc.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     let server = FakeLlm::scripted(|request| match request.task.as_str() {
@@ -81,6 +82,7 @@ fn every_field_of_every_answer_is_described() {
         "wait",
         "gantt",
         "gantt --watch",
+        "gantt --html gantt.html",
         "report --html run.html",
         "trace -o trace.json",
         "complexity",
@@ -103,6 +105,8 @@ fn every_field_of_every_answer_is_described() {
         "pause",
         "resume --dry-run",
         "record answers.json",
+        "optimize --list",
+        "edit-plan --set nothing.txt --all",
         "edit-plan --set plan.txt --all",
         "edit-plan --set new.txt --all",
         "build --keep-going",

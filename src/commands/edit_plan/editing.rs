@@ -84,7 +84,12 @@ impl Edit {
         };
         self.is_only_one = from == Path::new("-");
         self.leave_on(received)?;
-        let new = if self.is_only_one { read_standard_input()? } else { fs::linked::read(from)? };
+        let new = match self.is_only_one {
+            true => read_standard_input()?,
+            false => {
+                fs::linked::read(from).map_err(|error| Error::usage(error.to_string()).code("no_file"))?
+            }
+        };
         fs::write_atomic(&self.path, &new, Durability::Unsynced)?;
         Ok(new)
     }

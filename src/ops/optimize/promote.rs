@@ -162,7 +162,7 @@ pub fn replace_prompt(
     view.stale = stale(session, opened)?;
     view.next.push(format!("planexe build {task}"));
     if now != *digest {
-        view.next.push(format!("planexe optimize {task} --promote {} goes back", now.short()));
+        view.next.push(format!("planexe optimize {task} --promote {}  # goes back", now.short()));
     }
     Ok(())
 }
