@@ -7,6 +7,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::pattern;
 use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::manifest::run::{RunFile, quoted};
+use planexe_pipeline::manifest::types::{Api, Model};
 use planexe_pipeline::manifest::{Manifest, ReadOptions, paths};
 use planexe_pipeline::open::OpenError;
 use planexe_ui::views::shell_word;
@@ -17,6 +18,9 @@ const EXAMPLE: &str = include_str!("example.toml");
 
 /// Its plan.
 const EXAMPLE_PLAN: &str = "A bakery in Ghent that delivers bread by bicycle before seven in the morning.\n";
+
+/// Largest file of a sample that is copied.
+const LARGEST_SAMPLE: u64 = 1 << 20;
 
 /// What the pipeline that comes with planexe is called.
 pub const BUILT_IN: &str = "strategic-plan";
@@ -111,7 +115,11 @@ pub fn make(session: &Session, wanted: Wanted<'_>) -> Result<Made, Error> {
     let is_example = matches!(source, Source::Example);
     let (pipeline, plan, of) = match source {
         Source::File(file) => {
-            let plan = plan_of(session, &file)?;
+            let (plan, sample) = plan_of(session, &file)?;
+            if let Some((text, sources)) = sample.filter(|_| prompt.is_none()) {
+                sample_plan = Some(text);
+                files.extend(sources);
+            }
             let file = file.canonicalize()?;
             let of = format!("of `{}`", shown_path(&file));
             (relative(&place, &file).display().to_string(), plan, of)
@@ -250,8 +258,11 @@ pub fn end_line(text: &mut String) {
     }
 }
 
-/// The file a pipeline names as its plan; a pipeline with faults makes no run.
-fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
+/// A plan that the answers of a profile were recorded for, and the files of sources for its figures.
+type Sample = (String, Vec<(String, String)>);
+
+/// The file a pipeline names as its plan, and the text for it that the profile brings; a pipeline with faults makes no run.
+fn plan_of(session: &Session, file: &Path) -> Result<(Option<String>, Option<Sample>), Error> {
     let options = ReadOptions {
         profile: session.place.profile.clone(),
         defines: session.place.defines.clone(),
@@ -259,11 +270,45 @@ fn plan_of(session: &Session, file: &Path) -> Result<Option<String>, Error> {
     };
     let manifest = Manifest::read(file, &options)
         .map_err(|faults| session.open_error(OpenError::Diagnostics(Box::new(faults))))?;
-    let Some(plan) = &manifest.tables.pipeline.plan else { return Ok(None) };
+    let Some(plan) = &manifest.tables.pipeline.plan else { return Ok((None, None)) };
     let plan = paths::substitute_vars(plan, &manifest.tables.vars).unwrap_or_else(|_| plan.into());
-    let inside =
-        Path::new(&*plan).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    Ok(inside.then(|| pattern::normalize(&plan)))
+    let plan = is_below(Path::new(&*plan)).then(|| pattern::normalize(&plan));
+    let sample = match (&plan, &session.place.profile) {
+        (Some(_), Some(_)) => sample_of(file, &manifest)?,
+        _ => None,
+    };
+    Ok((plan, sample))
+}
+
+/// Whether a path leads nowhere but below where it begins.
+fn is_below(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+/// The plan beside the recorded answers of a profile, and its sources, if they are there.
+fn sample_of(file: &Path, manifest: &Manifest) -> Result<Option<Sample>, Error> {
+    let recorded = |model: &&Model| model.api == Some(Api::Recorded);
+    let answers = manifest.tables.models.values().filter(recorded).find_map(|model| model.file.as_ref());
+    let Some(answers) = answers.filter(|answers| is_below(Path::new(answers))) else { return Ok(None) };
+    let of_pipeline = fs::resolved(file.parent().unwrap_or(Path::new("")));
+    let folder = fs::resolved(&of_pipeline.join(Path::new(answers).parent().unwrap_or(Path::new(""))));
+    // A plan beside the pipeline itself is that of another run.
+    if folder == of_pipeline || !folder.starts_with(&of_pipeline) {
+        return Ok(None);
+    }
+    let read = |path: &Path| match fs::read_capped(path, LARGEST_SAMPLE) {
+        Ok(bytes) => String::from_utf8(bytes).ok(),
+        Err(_) => None,
+    };
+    let Some(text) = read(&folder.join("plan.txt")) else { return Ok(None) };
+    let mut sources = Vec::new();
+    for (name, kind) in fs::optional(fs::list_dir(&folder.join("evidence")))?.unwrap_or_default() {
+        let Some(name) = name.to_str().filter(|_| kind == fs::FileKind::File) else { continue };
+        sources
+            .extend(read(&folder.join("evidence").join(name)).map(|text| (format!("evidence/{name}"), text)));
+    }
+    sources.sort();
+    Ok(Some((text, sources)))
 }
 
 fn write(dir: &Path, files: &[(String, String)]) -> Result<(), Error> {

@@ -773,6 +773,16 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
     space.run(&["new", "other", "--profile", "sample-personal", "--prompt", "A shed."]).exits(0);
     assert!(!space.exists("other/evidence"));
 
+    // As where the pipeline is a file, above a checkout's folders for one.
+    let file = here.join("pipeline.toml").display().to_string();
+    let (demo, more) =
+        (["new", "sample", "--profile", "sample-personal", "--pipeline", &file], ["--prompt", "A shed."]);
+    space.run(&demo).exits(0);
+    assert_eq!(space.read("sample/plan.txt"), space.read("demo/plan.txt"));
+    assert!(space.exists("sample/evidence/lesson-price.json"));
+    space.run(&[&["new", "own"], &demo[2..], &more[..]].concat()).exits(0);
+    assert!(space.read("own/plan.txt") == "A shed.\n" && !space.exists("own/evidence"));
+
     space
         .run(&["new", "none", "--profile", "no-such"])
         .exits(2)
