@@ -173,7 +173,7 @@ impl Teller {
                 if !summary.waiting.is_empty() {
                     said += &format!(": {}", self.line(&some_names(&summary.waiting), SUMMARY));
                 }
-                told.message = Some(format!("{said}; {}", made(summary)));
+                told.message = Some(bounded(&format!("{said}; {}", made(summary)), SUMMARY));
             }
             _ => return None,
         }
@@ -335,6 +335,14 @@ pub(super) mod tests {
         let said = told.error_summary.unwrap();
         assert!(said.starts_with("4 tasks failed: swot (exit)") && said.ends_with("4 blocked"), "{said}");
         assert_eq!(told.task, None);
+
+        let names = || vec!["x".repeat(300); 4];
+        let summary = Summary { failed: names(), waiting: names(), ..Summary::default() };
+        let told =
+            teller.payload(&event(Kind::PipelineStopped { summary, message: "y".repeat(300) })).unwrap();
+        for text in [told.error_summary, told.message] {
+            assert!(text.is_some_and(|text| text.chars().count() <= SUMMARY));
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 19] = [
+    "addresses",
     "arithmetic",
     "date_faults",
     "days_until",
@@ -22,9 +23,13 @@ pub const NAMES: [&str; 14] = [
     "fromjson",
     "fromjsonl",
     "fromtoml",
+    "given_dates",
     "line_with",
     "mentions",
     "misstated",
+    "moved",
+    "printable",
+    "sources",
     "uncited",
 ];
 
@@ -186,6 +191,27 @@ mod tests {
             ("{{ 'A deep dive.' | mentions(words, except=['deep dive']) | length }}", "0"),
         ] {
             assert_eq!(text(source).as_deref(), Ok(wanted), "{source}");
+        }
+    }
+
+    #[test]
+    fn each_filter_of_the_page_of_templates_is_there_and_suggested() {
+        let page = include_str!("../../../../docs/templates.md");
+        let tables = page.split("| filter | |").skip(1).flat_map(|rest| {
+            let rows = rest.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with('|'));
+            rows.filter(|row| row.starts_with("| `")).collect::<Vec<_>>()
+        });
+        let names: Vec<&str> = tables
+            .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2))
+            .map(|name| name.split('(').next().unwrap_or_default())
+            .collect();
+        assert!(names.len() > 20, "{names:?}");
+        for name in names {
+            if let Err(error) = text(&format!("{{{{ 'x' | {name} }}}}")) {
+                assert!(!error.message.contains("unknown filter"), "{error}");
+            }
+            let error = text(&format!("{{{{ 'x' | {name}q }}}}")).expect_err(name);
+            assert_eq!(error.hint, Some(format!("did you mean `{name}`?")), "{error}");
         }
     }
 
