@@ -144,6 +144,10 @@ impl Client {
         let tools = planexe::mcp::tools::list();
         let tool = tools.iter().find(|each| each["name"] == tool).expect(tool);
         assert!(jsonschema::is_valid(&tool["outputSchema"], &data), "{tool:#}: {data:#}");
+        // The rest of what `explain` and `status` tell is on the page of formats.
+        if tool["name"] != "plan_explain" {
+            described(&data);
+        }
         data
     }
 
@@ -180,6 +184,21 @@ impl Client {
         drop(self.input.take());
         let mut server = self.server;
         until("the server to end", || server.try_wait().expect("try_wait")).code().expect("an exit code")
+    }
+}
+
+/// Every field of an answer is named on the page of the server.
+#[track_caller]
+fn described(answer: &Value) {
+    let part = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    for (name, value) in answer.as_object().into_iter().flatten() {
+        let page = include_str!("../../docs/mcp.md");
+        assert!(page.split(part).any(|word| word == name), "docs/mcp.md does not name `{name}`: {answer:#}");
+        match value {
+            Value::Array(items) => items.iter().for_each(described),
+            Value::Object(_) if !matches!(name.as_str(), "counts" | "status") => described(value),
+            _ => {}
+        }
     }
 }
 

@@ -473,6 +473,13 @@ fn the_example_of_prompts_does_what_its_page_says() {
     let both = ["optimize", "risks", "--run", ".", "--run", "tunnel", "--json"];
     let out = space.run(&both).exits(0).json();
     assert_eq!(out["best"], "measures", "{out}");
+    let page = include_str!("../../docs/optimize.md");
+    let part = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+    for name in
+        [&out, &out["results"][0]].into_iter().flat_map(|it| it.as_object().expect("an object").keys())
+    {
+        assert!(page.split(part).any(|word| word == name), "docs/optimize.md does not name `{name}`");
+    }
     // It goes into git with the texts, and says nothing of whose machine it was.
     let id = out["experiment"].as_str().expect("an experiment");
     let config: serde_json::Value =
