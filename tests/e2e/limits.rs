@@ -80,6 +80,18 @@ fn so_many_calls_at_once_as_files_may_be_open() {
     }
 }
 
+/// Nothing is begun, and what is to be typed is said, though no task failed.
+#[test]
+fn a_build_that_can_keep_no_room_for_answers_says_how_it_goes_on() {
+    let server = FakeLlm::new();
+    let space = space(&server, "", &tasks(1));
+    let line = format!("ulimit -f 64; exec {} build", env!("CARGO_BIN_EXE_planexe"));
+    let out = space.start(space.program("sh", &["-c", &line])).wait().exits(1);
+    out.says(&["Failed: cannot write `.planexe/room`", "Next: planexe build"]);
+    assert_eq!(server.total(), 0);
+    space.build();
+}
+
 #[test]
 fn requests_per_minute_are_kept() {
     let server = FakeLlm::new();

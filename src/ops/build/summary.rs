@@ -73,6 +73,9 @@ pub(super) fn summary_view(
         next.push((format!("planexe explain {}", planexe_ui::views::shell_word(task)), "see why".to_owned()));
         next.push((again(what, options, "planexe build"), "try again; finished work is kept".to_owned()));
     }
+    if ended.broken.is_some() && ended.failures.is_empty() {
+        next.push((again(what, options, "planexe build"), "continue once it can be written".to_owned()));
+    }
     // What cannot be merged is said with its message; it is no person's word that is waited for.
     let merges = |task: &str| {
         let id = project.graph.find(task.split('[').next().unwrap_or(task));

@@ -56,7 +56,7 @@ impl Build<'_> {
         Ended {
             summary: self.tally.summary().clone(),
             stopped: self.steering.stopped(),
-            broken: self.records.take_error(),
+            broken: self.records.take_error().map(|error| error.within(self.ctx.store.run_dir())),
             started: self.records.is_begun(),
             failures: self.tally.take_failures(),
             inputs: caches.inputs,
