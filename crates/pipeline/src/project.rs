@@ -18,7 +18,7 @@ use crate::project::guarded::Guarded;
 use crate::resources;
 use planexe_base::fs;
 use planexe_base::record::Digest;
-use planexe_engine::graph::{Graph, Task, TaskId};
+use planexe_engine::graph::{Graph, Kind, Task, TaskId};
 use planexe_store::{Candidate, CandidateFile, Store};
 
 pub use crate::manifest::types::at_node;
@@ -118,9 +118,10 @@ impl Project {
         of_models.chain(named.flatten()).chain(&self.tables.keys_as_written).cloned()
     }
 
-    /// The page a build of some tasks shows at its end: the first among their outputs.
+    /// The page a build of some tasks shows at its end: the first among their outputs. A fan-out has no page of its own.
     pub fn page(&self, tasks: &[TaskId]) -> Option<&str> {
-        let mut outputs = tasks.iter().flat_map(|id| &self.graph[*id].outputs);
+        let tasks = tasks.iter().map(|id| &self.graph[*id]).filter(|task| task.kind != Kind::Family);
+        let mut outputs = tasks.flat_map(|task| &task.outputs);
         outputs.find(|output| output.ends_with(".html")).map(String::as_str)
     }
 

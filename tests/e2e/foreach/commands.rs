@@ -21,6 +21,17 @@ const NAMES: [&str; 9] = [
     "*.txt",
 ];
 
+/// The page that a build names at its end is a file.
+#[test]
+fn pages_of_items_are_not_told_as_one_page() {
+    let space = space(
+        "[task.each]\nforeach = { glob = \"*.txt\" }\noutputs = [\"{{ key }}.html\"]\ncommand = [\"cp\", \"$in\", \"$out\"]\n",
+    );
+    space.write("a.txt", "x\n");
+    let out = space.run(&["build", "--json"]).exits(0);
+    assert!(space.exists("a.html") && out.json()["report"].is_null(), "{out}");
+}
+
 #[test]
 fn the_file_of_an_item_is_the_input_whatever_its_name() {
     for command in [
