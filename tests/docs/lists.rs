@@ -176,3 +176,40 @@ fn the_page_of_design_lists_every_library() {
         names.filter(|name| !name.starts_with("planexe-") && !listed.contains(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn defaults_of_retries_are_those_that_are_told() {
+    let policy = planexe_llm::retry::Policy::default();
+    let page = include_str!("../../docs/keys.md");
+    let section = page.split("## `retry`").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("retry");
+    for (key, told) in [
+        ("max_attempts", format!("(default {})", policy.max_attempts)),
+        ("base", format!("(default {}s)", policy.base.as_secs())),
+        ("max", format!("(default {}s)", policy.max.as_secs())),
+        ("wait", format!("(default {}m)", policy.wait_for_server.as_secs() / 60)),
+        ("wait", format!("(default {}m if", policy.wait_for_limit.as_secs() / 60)),
+        ("wait", format!("else {}h)", policy.wait_for_only.as_secs() / 3600)),
+    ] {
+        let row = section.lines().find(|row| row.starts_with(&format!("| `{key}` |"))).expect(key);
+        assert!(row.contains(&told), "{key}: {told}: {row}");
+    }
+}
+
+/// Files and folders that a run of every kind leaves in `.planexe/` are in the table, by the names the sources give them.
+#[test]
+fn every_file_of_the_records_is_in_the_table() {
+    let sources = sources();
+    let mut given = quoted_after(&sources, "planexe_dir().join(\"");
+    given.extend(quoted_after(&sources, "\".planexe/"));
+    let first = |path: &String| path.split('/').next().unwrap_or_default().to_owned();
+    // Names in tests. `lock` is told with `owner.json`.
+    let not_kept = ["", "x", "{name}", "link.txt", "new"];
+    let given: BTreeSet<String> =
+        given.iter().map(first).filter(|name| !not_kept.contains(&name.as_str())).collect();
+    let page = include_str!("../../docs/formats.md");
+    let listed = in_column(page, 1, "\n## `.planexe/`", "\n## Answers of commands");
+    let mut listed: BTreeSet<String> = listed.iter().map(first).collect();
+    listed.insert("lock".to_owned());
+    let missing: Vec<&String> = given.difference(&listed).collect();
+    assert!(missing.is_empty(), "not in docs/formats.md: {missing:?}");
+}
