@@ -7,7 +7,9 @@
 //!    remaining path first, nothing else costs anything) at 1, 4, 8 and 16 slots, with the times known from
 //!    an earlier build.
 //!
-//! `-- many`, `-- spread`, `-- graph` do one of them; `-- graph 8` at 8 slots only.
+//! `-- many`, `-- spread`, `-- graph` do one of them; `-- graph 8` at 8 slots only. `-- many 5` and `-- spread 5` do it
+//! five times, each in a folder of its own, and print medians, lowest and highest. The folders are removed at the end of
+//! all: ext4 avoids the inodes of files that were removed in the last minutes, and a build that follows pays for that.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench makes its own files")]
 
@@ -182,27 +184,51 @@ fn pipeline(url: &str, slots: usize, tasks: &str) -> String {
     )
 }
 
+/// The median of figures, with the lowest and the highest if there are several.
+fn median(mut figures: Vec<f64>, digits: usize) -> String {
+    figures.sort_by(f64::total_cmp);
+    let middle = figures[figures.len() / 2];
+    match figures[..] {
+        [_] => format!("{middle:.digits$}"),
+        [least, .., most] => format!("{middle:.digits$} ({least:.digits$}-{most:.digits$})"),
+        [] => String::new(),
+    }
+}
+
+/// Wall time, ratio to the ideal, CPU time and memory of builds of the same.
+fn figures(all: &[Took], ideal: f64) -> String {
+    let each = |figure: fn(&Took) -> f64| all.iter().map(figure).collect::<Vec<_>>();
+    format!(
+        "{} s, {} x the ideal {ideal:.2} s, CPU {} s, {} MiB",
+        median(each(|took| took.wall), 2),
+        median(all.iter().map(|took| took.wall / ideal).collect(), 3),
+        median(each(|took| took.cpu), 2),
+        median(each(|took| took.mib), 0)
+    )
+}
+
 /// 1,000 calls of 1 s at 256 in flight.
-fn many(calls: usize, at_once: usize) {
+fn many(calls: usize, at_once: usize, rounds: usize) {
+    let ideal = calls.div_ceil(at_once) as f64;
+    let runs: Vec<_> = (0..rounds).map(|_| tempfile::tempdir().expect("a folder")).collect();
+    let (took, most): (Vec<Took>, Vec<usize>) =
+        runs.iter().map(|run| many_in(run.path(), calls, at_once)).unzip();
+    let most = most.into_iter().min().unwrap_or(0);
+    println!("{calls} calls of 1 s, {at_once} at once: {}, {most} at once seen", figures(&took, ideal));
+}
+
+/// One build of them, and how many calls were in flight at most.
+fn many_in(run: &Path, calls: usize, at_once: usize) -> (Took, usize) {
     let (server, url) = Server::start();
-    let run = tempfile::tempdir().expect("a folder");
     let mut tasks = String::new();
     for n in 0..calls {
         let _ =
             write!(tasks, "[task.t{n}]\noutputs = [\"out/{n}.txt\"]\nprompt = \"Say {n} after 1000 ms\"\n\n");
     }
-    std::fs::write(run.path().join("pipeline.toml"), pipeline(&url, at_once, &tasks)).expect("a file");
-    let took = build(run.path(), &[]);
+    std::fs::write(run.join("pipeline.toml"), pipeline(&url, at_once, &tasks)).expect("a file");
+    let took = build(run, &[]);
     assert_eq!(server.calls.load(Ordering::Relaxed) as usize, calls);
-    let ideal = calls.div_ceil(at_once) as f64;
-    println!(
-        "{calls} calls of 1 s, {at_once} at once: {:.2} s ({:.3} x the ideal {ideal:.0} s), CPU {:.2} s, {:.0} MiB, {} at once seen",
-        took.wall,
-        took.wall / ideal,
-        took.cpu,
-        took.mib,
-        server.most.load(Ordering::Relaxed)
-    );
+    (took, server.most.load(Ordering::Relaxed))
 }
 
 /// A generator of its own: the same graph everywhere.
@@ -230,34 +256,31 @@ impl Dice {
 }
 
 /// Calls of lognormal times: as they come, then known.
-fn spread(calls: usize, at_once: usize) {
+fn spread(calls: usize, at_once: usize, rounds: usize) {
     let mut dice = Dice(1000);
     let times: Vec<u64> = (0..calls).map(|_| (dice.latency() * 1000.0).round() as u64).collect();
     let (server, url) = Server::start();
-    let run = tempfile::tempdir().expect("a folder");
     let mut tasks = String::new();
     for (n, ms) in times.iter().enumerate() {
         let _ =
             write!(tasks, "[task.t{n}]\noutputs = [\"out/{n}.txt\"]\nprompt = \"Say {n} after {ms} ms\"\n\n");
     }
-    std::fs::write(run.path().join("pipeline.toml"), pipeline(&url, at_once, &tasks)).expect("a file");
-    let alone: Vec<(u64, Vec<usize>)> = times.iter().map(|&ms| (ms, Vec::new())).collect();
-    let least = times.iter().max().copied().unwrap_or(0).max(times.iter().sum::<u64>() / at_once as u64);
-    for (what, args, ideal) in [
-        ("first build, beside the ideal in their order", &[][..], in_order(&times, at_once)),
-        ("times known, beside the least possible", &["-B"][..], least as f64 / 1000.0),
-    ] {
-        let took = build(run.path(), args);
-        println!(
-            "{calls} calls of lognormal times, {at_once} at once, {what}: {:.2} s ({:.3} x {ideal:.2} s), CPU {:.2} s, {:.0} MiB",
-            took.wall,
-            took.wall / ideal,
-            took.cpu,
-            took.mib
-        );
+    let text = pipeline(&url, at_once, &tasks);
+    let runs: Vec<_> = (0..rounds).map(|_| tempfile::tempdir().expect("a folder")).collect();
+    let mut first = Vec::new();
+    let mut known = Vec::new();
+    for run in &runs {
+        std::fs::write(run.path().join("pipeline.toml"), &text).expect("a file");
+        first.push(build(run.path(), &[]));
+        known.push(build(run.path(), &["-B"]));
     }
+    let least = times.iter().max().copied().unwrap_or(0).max(times.iter().sum::<u64>() / at_once as u64);
+    let alone: Vec<(u64, Vec<usize>)> = times.iter().map(|&ms| (ms, Vec::new())).collect();
+    println!("{calls} calls of lognormal times, {at_once} at once:");
+    println!("  first build, ideal in their order: {}", figures(&first, in_order(&times, at_once)));
+    println!("  times known, ideal the least possible: {}", figures(&known, least as f64 / 1000.0));
     println!("  (longest first, nothing else costing anything: {:.2} s)", ideal(&alone, at_once));
-    assert_eq!(server.calls.load(Ordering::Relaxed) as usize, 2 * calls);
+    assert_eq!(server.calls.load(Ordering::Relaxed) as usize, 2 * calls * rounds);
 }
 
 /// Seconds of calls that are taken in their order as slots become free.
@@ -363,13 +386,14 @@ fn main() {
     let only = args.first().map(String::as_str);
     if !bench {
         // `cargo test --benches` only asks whether it runs.
-        return many(4, 4);
+        return many(4, 4, 1);
     }
+    let rounds = args.get(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(1).max(1);
     if only.is_none_or(|only| only == "many") {
-        many(1000, 256);
+        many(1000, 256, rounds);
     }
     if only.is_none_or(|only| only == "spread") {
-        spread(1000, 256);
+        spread(1000, 256, rounds);
     }
     if only.is_none_or(|only| only == "graph") {
         let slots: Vec<usize> = args.iter().skip(1).filter_map(|slots| slots.parse().ok()).collect();

@@ -217,13 +217,12 @@ impl Calls {
     /// becomes the one [`Calls::find`] returns; one that lay there is set aside. A failure or a
     /// rejected answer goes beside it.
     pub fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
-        self.keep_after(record, &[])
+        self.keep_with(record, &[])
     }
 
-    /// [`Calls::keep`], and whenever the answer is found after a power cut, so is what was written to the files
-    /// `announced` before.
-    pub fn keep_after(&self, record: &CallRecord, announced: &[&Path]) -> Result<String, FsError> {
-        self.keep_somehow(record, Some(announced))
+    /// [`Calls::keep`], and what was written to the files `with` before is synced in the same go.
+    pub fn keep_with(&self, record: &CallRecord, with: &[&Path]) -> Result<String, FsError> {
+        self.keep_somehow(record, Some(with))
     }
 
     /// Keeps a call without a wait for the disk: a kill does not lose it, and a power cut may until [`Calls::sync`].
@@ -236,18 +235,18 @@ impl Calls {
         fs::sync_temps(&[], &[&self.dir.join(name)])
     }
 
-    fn keep_somehow(&self, record: &CallRecord, announced: Option<&[&Path]>) -> Result<String, FsError> {
-        match self.keep_once(record, announced) {
+    fn keep_somehow(&self, record: &CallRecord, with: Option<&[&Path]>) -> Result<String, FsError> {
+        match self.keep_once(record, with) {
             Err(error) if error.is_out_of_space() => {
                 self.give_room_back();
-                self.keep_once(record, announced)
+                self.keep_once(record, with)
             }
             kept => kept,
         }
     }
 
-    /// `announced`: what is synced before it; none if neither that nor this is.
-    fn keep_once(&self, record: &CallRecord, announced: Option<&[&Path]>) -> Result<String, FsError> {
+    /// `with`: what is synced with it; none if neither that nor this is.
+    fn keep_once(&self, record: &CallRecord, with: Option<&[&Path]>) -> Result<String, FsError> {
         let folder = task_dir_name(&record.task);
         let dir = self.dir.join(&folder);
         fs::make_dirs_inside(&self.run_dir, &dir.join("file"), Durability::Unsynced)?;
@@ -264,20 +263,25 @@ impl Calls {
             }
             name
         };
-        match announced {
-            Some(announced) => self.write(&dir.join(&name), record, announced)?,
+        match with {
+            Some(with) => self.write(&dir.join(&name), record, with)?,
             None => fs::write_atomic(&dir.join(&name), &to_json(record), Durability::Unsynced)?,
         }
         Ok(format!("{folder}/{name}"))
     }
 
-    /// Writes a record under a name that nothing has, synced, and before that the files `before`.
-    fn write(&self, path: &Path, record: &CallRecord, before: &[&Path]) -> Result<(), FsError> {
-        let bytes = to_json(record);
-        match fs::write_fresh_after(&self.temp_dir, path, &bytes, before) {
+    /// Writes a record under a name that nothing has, synced together with the files `with`. JSON that lost a part in a
+    /// power cut is no JSON: such a record is passed over.
+    fn write(&self, path: &Path, record: &CallRecord, with: &[&Path]) -> Result<(), FsError> {
+        self.by_temp_dir(|temp_dir| fs::write_fresh(temp_dir, path, &to_json(record), with))
+    }
+
+    /// Does what needs the folder for temporary files, which is made if it is not there.
+    fn by_temp_dir(&self, write: impl Fn(&Path) -> Result<(), FsError>) -> Result<(), FsError> {
+        match write(&self.temp_dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fs::make_dirs(&self.temp_dir, Durability::Unsynced)?;
-                fs::write_fresh_after(&self.temp_dir, path, &bytes, before)
+                write(&self.temp_dir)
             }
             written => written,
         }
@@ -353,7 +357,8 @@ impl Calls {
         }
         if record.verdict != verdict {
             record.verdict = verdict;
-            self.write(&self.dir.join(&name), &record, &[])?;
+            let (path, bytes) = (self.dir.join(&name), to_json(&record));
+            self.by_temp_dir(|temp_dir| fs::write_via(temp_dir, &path, &bytes, Durability::Synced))?;
         }
         Ok(name)
     }

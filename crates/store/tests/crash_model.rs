@@ -405,7 +405,12 @@ impl World {
             if kept.is_none() || redraw {
                 // The call itself, then its answer.
                 let answer = json(&String::from_utf8_lossy(&content));
-                write(self, &asked, answer, !careless.answer_unsynced, !careless.answer_unsynced);
+                write(self, &asked, answer, false, false);
+                if !careless.answer_unsynced {
+                    // Half of it is no JSON: it may get its name before its content is sure.
+                    steps.push_back(Step::Sync(asked.clone()));
+                    steps.push_back(Step::SyncFolder(folder(&asked).to_owned()));
+                }
                 // The call comes between the steps of the status and those of the answer.
                 steps.insert(if synced { 4 } else { 2 }, Step::Ask);
                 steps.push_back(Step::Kept);

@@ -123,7 +123,7 @@ fn one_that_is_never_ready_fails_those_who_need_it_and_says_why() {
 }
 
 #[test]
-fn one_that_ends_by_itself_is_started_again_and_given_up_in_the_end() {
+fn one_that_ends_by_itself_is_started_again() {
     let server = FakeLlm::new();
     let space = serving(&server);
     for path in ["../go", "../end"] {
@@ -141,6 +141,55 @@ fn one_that_ends_by_itself_is_started_again_and_given_up_in_the_end() {
     );
     space.build().says(&["again, since it ended by itself (exit code 4)"]);
     assert_eq!(space.tally("served"), 2);
+}
+
+/// A server that is ready at once, and takes that back when it ends. `life`: what it does then.
+fn ready_at_once(life: &str, keys: &str) -> String {
+    format!(
+        "[services.llm]\ncommand = \"trap 'rm -f ../up; exit 0' TERM; echo $$$$ >> ../served.log; touch ../up; {life}\"\n\
+         ready = {{ command = [\"test\", \"-e\", \"../up\"] }}\n{keys}\n"
+    )
+}
+
+/// Tasks one after the other: each with its shell line, and those whose name begins with `s` need the server.
+fn chain(tasks: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (n, (name, line)) in tasks.iter().enumerate() {
+        let before = n.checked_sub(1).map(|n| format!("after = [\"{}\"]\n", tasks[n].0));
+        let service = if name.starts_with('s') { "service = \"llm\"\n" } else { "" };
+        text += &format!(
+            "[task.{name}]\noutputs = [\"{name}.txt\"]\n{}{service}command = \"{line}; echo > $out\"\n\n",
+            before.unwrap_or_default()
+        );
+    }
+    text
+}
+
+#[test]
+fn one_that_is_idle_is_ended_and_started_again_for_the_next_task() {
+    let space = Space::new();
+    let tasks =
+        chain(&[("s1", "true"), ("other", "while [ -e ../up ]; do sleep 0.02; done"), ("s2", "true")]);
+    let server = ready_at_once("while :; do sleep 0.05; done", "idle = \"50ms\"");
+    space.write("pipeline.toml", server + &tasks);
+    space.run(&["build"]).exits(0);
+    assert_eq!(states(&space), ["starting", "ready", "stopped", "starting", "ready", "stopped"]);
+    assert_eq!(space.tally("served"), 2);
+}
+
+#[test]
+fn one_that_ends_by_itself_for_the_third_time_fails_who_needs_it_next() {
+    let space = Space::new();
+    let failed = "until grep -q 'ended by itself 3 times' events.jsonl; do sleep 0.02; done";
+    let tasks = chain(&[("s1", failed), ("s2", "true")]);
+    // It ends once the build has found it ready.
+    let life = "until [ $(grep -c 'state.*ready' events.jsonl) = $(wc -l < ../served.log) ]; do sleep 0.02; done; \
+                rm ../up; echo worn out; exit 4";
+    space.write("pipeline.toml", ready_at_once(life, "") + &tasks);
+    space.run(&["build"]).exits(1).says(&["service `llm` ended by itself 3 times (exit code 4): worn out"]);
+    assert_eq!((space.status("s1")["state"].as_str(), space.tally("served")), (Some("done"), 3));
+    assert_eq!(space.status("s2")["failure"]["class"], "service");
+    assert_eq!(states(&space), ["starting", "ready", "starting", "ready", "starting", "ready", "failed"]);
 }
 
 #[test]

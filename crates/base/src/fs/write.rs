@@ -198,11 +198,7 @@ pub fn sync_temps(temps: &[(PathBuf, PathBuf)], named: &[&Path]) -> Result<()> {
     for (temp, target) in temps {
         parts.push(Part::content(temp, target)?);
     }
-    for path in named {
-        if let Some(part) = optional(Part::content(path, path))? {
-            parts.extend([part, Part::names(path.parent().unwrap_or(Path::new("")))?]);
-        }
-    }
+    parts.extend(Part::of_named(named)?);
     sync_parts(parts)
 }
 
@@ -228,6 +224,23 @@ impl<'a> Part<'a> {
         Ok(Part { path, file, device, is_dir: true })
     }
 
+    /// The names in a directory, and those of directories above it.
+    fn names_of(parent: &'a Path, above: &'a [PathBuf]) -> Result<Vec<Part<'a>>> {
+        let dirs = above.iter().map(|dir| dir.parent().unwrap_or(Path::new("")));
+        std::iter::once(parent).chain(dirs).map(Part::names).collect()
+    }
+
+    /// Content and name of the files that are there.
+    fn of_named(paths: &[&'a Path]) -> Result<Vec<Part<'a>>> {
+        let mut parts = Vec::new();
+        for path in paths {
+            if let Some(part) = optional(Part::content(path, path))? {
+                parts.extend([part, Part::names(path.parent().unwrap_or(Path::new("")))?]);
+            }
+        }
+        Ok(parts)
+    }
+
     fn sync(&self) -> io::Result<()> {
         match self.file.sync_all() {
             Err(error) if self.is_dir && cannot_sync_dirs(&error) => Ok(()),
@@ -246,28 +259,25 @@ fn sync_parts(mut parts: Vec<Part<'_>>) -> Result<()> {
     Ok(())
 }
 
-/// Syncs the name of a file, and in the same go those of folders above it that need it.
-fn sync_name(path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new(""));
-    let above = unsynced::needed(parent);
-    let mut parts = vec![Part::names(parent)?];
-    for dir in &above {
-        parts.push(Part::names(dir.parent().unwrap_or(Path::new("")))?);
-    }
-    sync_parts(parts)?;
-    above.iter().for_each(|dir| unsynced::forget(dir));
-    Ok(())
-}
-
 /// Writes a file that is not there, durably, with the temporary name in another directory of the same file system.
-/// `before`: files that were written without a sync, if they are there; they are on the disk when it gets its name.
-pub fn write_fresh_after(temp_dir: &Path, path: &Path, bytes: &[u8], before: &[&Path]) -> Result<()> {
+/// Its content, its name and the files `with`, if they are there, go to the disk at once: a reader never sees a part of
+/// it, but a power cut before the return may leave the name with a part, or with the content of `with` not yet there. So
+/// this is for files whose content shows whether it is whole.
+pub fn write_fresh(temp_dir: &Path, path: &Path, bytes: &[u8], with: &[&Path]) -> Result<()> {
     let name = path.file_name().unwrap_or(OsStr::new("file"));
     let mut temp = write_temp_as(temp_in(temp_dir, name), path, bytes, None, Durability::Unsynced)?;
-    sync_temps(&[(temp.path.clone(), path.to_owned())], before)?;
     change(|| beneath::rename(&temp.path, path)).at("write", path)?;
+    // A file that could not be synced may lose its content later, without another error: it does not stay.
+    temp.path = path.to_owned();
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let above = unsynced::needed(parent);
+    let mut parts = vec![Part::content(path, path)?];
+    parts.extend(Part::names_of(parent, &above)?);
+    parts.extend(Part::of_named(with)?);
+    sync_parts(parts)?;
+    above.iter().for_each(|dir| unsynced::forget(dir));
     temp.armed = false;
-    sync_name(path)
+    Ok(())
 }
 
 /// Whether all of the file system a directory is on can be synced at once.

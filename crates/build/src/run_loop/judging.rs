@@ -9,7 +9,7 @@ use super::attempts::Pending;
 use super::caches::Caches;
 use crate::check_staleness::{self as judge, Judgement, StaleCheck};
 use crate::output_times;
-use crate::runner::{self, AttemptHistory, Conversation};
+use crate::runner::{self, AttemptHistory, Conversation, LeftOff};
 use crate::touch::{self, Adopting};
 use planexe_base::event::Kind;
 use planexe_base::failure_class::FailureClass;
@@ -287,7 +287,8 @@ impl Build<'_> {
 /// What a task that was not brought to its end has behind it, and the number of its last attempt.
 fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     let Some(status) = judgement.status.as_deref().filter(|status| status.state != State::Done) else {
-        return (AttemptHistory { round: 1, ..AttemptHistory::default() }, 0);
+        let left = Some(LeftOff::NotBegun);
+        return (AttemptHistory { round: 1, left, ..AttemptHistory::default() }, 0);
     };
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
     // What was used up on another prompt says nothing of this one.
@@ -297,7 +298,8 @@ fn history_from(judgement: &Judgement) -> (AttemptHistory, u32) {
     budgets.resumed();
     // An attempt that the disk ended was cut off as by a kill: what came of it may not have been noted.
     let by_disk = status.result.failure.as_ref().is_some_and(|failure| failure.class == FailureClass::Io);
-    let left = Some((if by_disk { State::Running } else { status.state }, status.last.attempt));
+    let state = if by_disk { State::Running } else { status.state };
+    let left = Some(LeftOff::In(state, status.last.attempt));
     let evaluation = Evaluation::from_value(status.quality.eval.as_ref())
         .filter(|_| status.last.decision_id.as_ref() == decision);
     // One that failed begins its rounds anew, with the notes.

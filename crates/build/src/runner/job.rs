@@ -118,6 +118,15 @@ impl Job {
     }
 }
 
+/// How `.status` says that an earlier build left a task.
+#[derive(Debug, Clone, Copy)]
+pub enum LeftOff {
+    /// In this state, in this attempt.
+    In(State, u32),
+    /// Done, or there is none: the task was never begun, or a power cut took the word that it was.
+    NotBegun,
+}
+
 /// What carries over between the attempts of one task.
 #[derive(Debug, Clone, Default)]
 pub struct AttemptHistory {
@@ -125,8 +134,8 @@ pub struct AttemptHistory {
     pub own: Conversation,
     /// What was said to its evaluator, of the present candidate.
     pub of_eval: Conversation,
-    /// The state and attempt in which an earlier build left the task, until its conversation is taken up.
-    pub left: Option<(State, u32)>,
+    /// How an earlier build left the task, until its conversation is taken up.
+    pub left: Option<LeftOff>,
     /// How the last call ended, for the limits of its endpoint, with the pause its server asked for.
     pub call: Option<(Result<Usage, Class>, Option<Duration>)>,
     /// Used so far.

@@ -53,7 +53,7 @@ mod waits;
 
 use completion::commit_attempt;
 pub use completion::{Completed, Made};
-pub use job::{AttemptHistory, Conversation, Job, Notes, OtherFields, Turn, Turns};
+pub use job::{AttemptHistory, Conversation, Job, LeftOff, Notes, OtherFields, Turn, Turns};
 pub use live::{EndedAlone, Limited, Live, Mark, Stage};
 pub use program::Programs;
 use providers::Providers;

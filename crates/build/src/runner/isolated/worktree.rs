@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::super::{BuildContext, Job, failure};
+use super::super::{BuildContext, Job, LeftOff, failure};
 use super::{
     IsolationError, branch_of, git_in, isolation, known_lane, nested_repository, others, require_top,
     spec_of, variables, worktree_of,
@@ -48,7 +48,7 @@ impl Worktree {
         let root = ctx.store.run_dir().join(worktree_of(&name));
         let there = fs::kind(&root.join(".git"))?.is_some();
         let at_work = known.as_ref().and_then(|lane| lane.at_work.as_ref()).filter(|at| at.task == *task);
-        let interrupted = matches!(job.history.left, Some((State::Running | State::Stopped, _)));
+        let interrupted = matches!(job.history.left, Some(LeftOff::In(State::Running | State::Stopped, _)));
         let goes_on = at_work.is_some_and(|at| !at.failed) && (interrupted || job.history.round > 1);
         if let (Some(at_work), true, false) = (at_work, goes_on, there) {
             return Err(vanished(task, at_work, &worktree_of(&name)).into());

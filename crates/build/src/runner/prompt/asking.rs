@@ -279,7 +279,7 @@ impl<'a> Asking<'a> {
     fn keep(&self, record: &CallRecord) -> Result<String, FsError> {
         let store = &self.ctx.store;
         let status = self.job.task.outputs.first().map(|first| store.sidecar_path(first, Sidecar::Status));
-        store.calls().keep_after(record, &status.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+        store.calls().keep_with(record, &status.iter().map(PathBuf::as_path).collect::<Vec<_>>())
     }
 
     /// Keeps and counts a call that brought no answer, or none to be used. The error's id.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::check_staleness::{Prepared, call_digest, render_failure};
-use crate::runner::{BuildContext, Job, Made, Outcome, Stage, complete, further_outputs};
+use crate::runner::{BuildContext, Job, LeftOff, Made, Outcome, Stage, complete, further_outputs};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::FsError;
@@ -216,9 +216,10 @@ fn take_imported(ctx: &BuildContext, job: &Job, spec: &PromptSpec, kept: KeptCal
 /// paid again, the model is told what was wrong with them. Before `.status` says that a new attempt runs, or another
 /// kill would lose what this one makes out.
 pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Result<(), FsError> {
-    let left = job.history.left.take();
-    let Some((state, attempt)) = left else { return Ok(()) };
-    if !matches!(state, State::Running | State::Pending | State::Stopped | State::Failed) {
+    let Some(left) = job.history.left.take() else { return Ok(()) };
+    if let LeftOff::In(state, _) = left
+        && !matches!(state, State::Running | State::Pending | State::Stopped | State::Failed)
+    {
         return Ok(());
     }
     let endpoint = &ctx.project.endpoints[spec.models[job.endpoint]];
@@ -237,10 +238,16 @@ pub fn take_up_conversation(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec
             rejected.push((call, again));
         }
     }
-    // Killed between the answer and the word of its rejection.
+    // Killed between the answer and the word of its rejection. After a power cut the word that its attempt ran may be lost
+    // too: then it is nobody's, the record's neither.
+    let cut_off = |last: &KeptCall| match left {
+        LeftOff::In(state, attempt) => state == State::Running && last.record.attempt == attempt,
+        LeftOff::NotBegun => {
+            last.usable && job.former.as_ref().and_then(|done| done.call.as_ref()) != Some(&last.name)
+        }
+    };
     if let Some((last, _)) = rejected.last()
-        && state == State::Running
-        && last.record.attempt == attempt
+        && cut_off(last)
     {
         job.history.own.budgets.add_reask(&endpoint.name);
         if last.usable {

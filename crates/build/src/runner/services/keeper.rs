@@ -58,21 +58,19 @@ struct Under {
 pub(super) fn keep(ctx: &Arc<BuildContext>, at: usize, cancel: &Cancel) {
     let keeper =
         Keeper { ctx, at, spec: &ctx.project.services[at], entry: &ctx.services.entries[at], cancel };
-    let last = match keeper.serve() {
-        Ok(word) => {
-            keeper.tell("stopped", word);
-            Stage::Off
-        }
-        Err(why) => {
-            keeper.tell("failed", &why.message.text);
-            Stage::Failed(Box::new(why))
-        }
-    };
+    let end = keeper.serve();
     keeper.entry.change(|state| {
         // Somebody may have asked for it while it ended.
-        state.stage = last;
+        state.stage = match &end {
+            Ok(_) => Stage::Off,
+            Err(why) => Stage::Failed(Box::new(why.clone())),
+        };
         state.at.clear();
     });
+    match &end {
+        Ok(word) => keeper.tell("stopped", word),
+        Err(why) => keeper.tell("failed", &why.message.text),
+    }
 }
 
 impl Keeper<'_> {
