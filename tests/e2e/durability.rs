@@ -212,6 +212,41 @@ schema = "a.schema.json"
     assert_eq!(server.last("a").messages.len(), 1);
 }
 
+/// An answer and the word that its attempt runs go to the disk at once: a power cut may leave the first alone.
+#[test]
+fn a_kept_answer_whose_status_was_lost_is_judged_and_not_asked_for_again() {
+    let tasks = "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"TASK=a\\nTell.\"\ncheck = { min_words = 3 }\n";
+    for lost in ["removed", "emptied"] {
+        let server = FakeLlm::scripted(|request| match request.messages.len() {
+            1 => Answer::Text("Short.".into()),
+            _ => Answer::Hang,
+        });
+        let space = space(&server, tasks);
+        let build = space.spawn(&["build"]);
+        server.wait_for_total(2);
+        build.kill9();
+        // As before the first answer was judged.
+        let rejected = space.files(".planexe/calls").into_iter().find(|path| path.contains(".rejected-"));
+        let rejected = rejected.expect("the first answer");
+        let mut record = space.json(&rejected);
+        record["verdict"] = json!("arrived");
+        let (usable, _) = rejected.split_once(".rejected-").expect("its name");
+        space.write(&format!("{usable}.json"), record.to_string());
+        space.remove(&rejected);
+        match lost {
+            "removed" => space.remove("a.txt.status"),
+            _ => space.write("a.txt.status", ""),
+        }
+        server.script(|request| match request.messages.len() {
+            1 => Answer::Text("Short.".into()),
+            _ => Answer::Text("This is long enough.".into()),
+        });
+        space.build();
+        assert_eq!((server.total(), server.last("a").messages.len()), (3, 3), "{lost}");
+        space.assert_nothing_to_do(&server);
+    }
+}
+
 const SUMMARY: &str = r#"
 [task.a]
 inputs = ["plan.txt"]
