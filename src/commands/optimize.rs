@@ -46,7 +46,7 @@ pub struct OptimizeArgs {
     pub samples: Option<u32>,
 
     /// Compare by the evaluator's scores, or pairwise by a judge that sees two answers in both orders [default: scores]
-    #[arg(long, value_name = "HOW", value_enum)]
+    #[arg(long, value_name = "HOW", value_enum, hide_possible_values = true)]
     pub compare: Option<Compare>,
 
     /// The gain in mean score that a text needs to be kept [default: 0.02]

@@ -77,7 +77,7 @@ impl<'a> Keys<'a> {
         for (key, value) in properties {
             let mut about = Keys::one_line(value);
             let default = match &value["default"] {
-                Value::String(word) => format!("`{word}`"),
+                Value::String(word) if !word.is_empty() => format!("`{word}`"),
                 Value::Bool(true) => "`true`".to_owned(),
                 Value::Number(number) if number.as_f64() != Some(0.0) => number.to_string(),
                 _ => String::new(),

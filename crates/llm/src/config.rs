@@ -65,7 +65,7 @@ pub struct Model {
     pub api: Option<Api>,
     /// The program behind an `openai` endpoint, for its quirks; detected if possible.
     pub server: Option<Server>,
-    /// Root of the API, as the vendor's own client wants it (openai with `/v1`, the others without).
+    /// Root of the API, as the vendor's own client wants it (openai, which must have one, with `/v1`, the others without).
     pub base_url: Option<String>,
     /// The model's name as its server knows it.
     pub model: Option<String>,
@@ -75,7 +75,7 @@ pub struct Model {
     pub service: Option<String>,
     /// Further HTTP headers; no secrets.
     pub headers: Map<String>,
-    /// Calls at once (default 1 on loopback, 8 elsewhere).
+    /// Calls at once (default 1 on loopback, 8 elsewhere, of a program 2).
     pub max_concurrent: Option<u32>,
     /// Requests per minute.
     pub rpm: Option<u32>,
@@ -289,7 +289,7 @@ pub struct CallTimeouts {
     pub first_token: Option<Span>,
     /// Between two pieces of content; keep-alives do not count (default 1m, on this machine 2m).
     pub idle: Option<Span>,
-    /// The whole call (default 30m, on this machine no limit).
+    /// The whole call (default 30m, on this machine no limit, of a program 1h).
     pub total: Option<Span>,
 }
 

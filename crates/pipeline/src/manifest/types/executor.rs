@@ -29,9 +29,9 @@ pub struct Executor {
     pub options: Vec<String>,
     /// `slurm`: most jobs of one array (default 1000; 1: no arrays).
     pub array: Option<u32>,
-    /// The longest time between two looks at its jobs, which grows from 20 ms (default 10s).
+    /// The longest time between two looks at its jobs, which grows from 20 ms (default 10s, of `detached` 0.5s).
     pub poll: Option<Span>,
-    /// How long a result is waited for after a job is gone, since files of another machine come late (default 10s).
+    /// How long a result is waited for after a job is gone, since files of another machine come late (default 10s, of `detached` 1.5s).
     pub grace: Option<Span>,
     /// How long a job may wait for its start before it is cancelled and the task fails (default: without limit).
     pub start_within: Option<Span>,

@@ -10,9 +10,9 @@ use super::{Command, Env, Resources, Span};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
-    /// The program: a list of arguments, or a line for the shell. It serves until it is ended (SIGTERM, then SIGKILL).
+    /// The program (required): a list of arguments, or a line for the shell. It serves until it is ended (SIGTERM, then SIGKILL).
     pub command: Option<Command>,
-    /// How it is known to be ready: `{ url = "http://127.0.0.1:8000/health" }` or `{ command = ["check"] }`.
+    /// How it is known to be ready (required): `{ url = "http://127.0.0.1:8000/health" }` or `{ command = ["check"] }`.
     pub ready: Ready,
     /// How long it may take from its start until it is ready (default 10m).
     pub ready_within: Option<Span>,

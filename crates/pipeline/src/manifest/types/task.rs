@@ -131,7 +131,7 @@ impl Calls {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitedCalls {
-    /// A model of `[models]`.
+    /// A model of `[models]` (required).
     pub model: String,
     /// Most calls that one run of the command may make; those answered from `.planexe/` count too.
     pub max_calls: Option<u64>,
@@ -285,7 +285,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gate {
-    /// A condition over the inputs, `"{{ … }}"`.
+    /// A condition over the inputs, `"{{ … }}"` (required).
     pub fail_if: String,
     /// What happens when it is true (default `stop`).
     pub action: GateAction,
@@ -327,7 +327,7 @@ pub struct Eval {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Refine {
-    /// Number of rounds in all; each sees the result of the one before and the evaluator's notes on it.
+    /// Number of rounds in all (required); each sees the result of the one before and the evaluator's notes on it.
     pub max_rounds: Option<u32>,
     /// A score that ends the rounds early.
     pub until: Option<f64>,

@@ -123,12 +123,17 @@ impl TaskChecker<'_, '_> {
             self.all.model_names(&self.at.then("model"), models);
         }
         if let Some(calls) = &task.calls {
-            let model = OneOrMany::One(calls.model().to_owned());
-            let at = match calls.as_ref() {
-                Calls::Model(_) => self.at.then("calls"),
-                Calls::Limited(_) => self.at.then("calls").then("model"),
-            };
-            self.all.model_names(&at, &model);
+            let at = self.at.then("calls");
+            let of = |name: &str| OneOrMany::One(name.to_owned());
+            match calls.as_ref() {
+                Calls::Limited(limited) if limited.model.is_empty() => self.all.add(
+                    Diagnostic::at(&at, format!("`calls` of task `{}` name no model", self.name))
+                        .wanted("`model` is missing")
+                        .hint("add `model = \"…\"`, a name of `[models]`"),
+                ),
+                Calls::Limited(limited) => self.all.model_names(&at.then("model"), &of(&limited.model)),
+                Calls::Model(model) => self.all.model_names(&at, &of(model)),
+            }
         }
         if let Some(pool) = &task.pool
             && !tables.pools.contains_key(pool)
