@@ -305,6 +305,9 @@ fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
         "The budget of EUR 20,000 for tests. Soil clean-up costs EUR 150,000 more.",
         "| Soil clean-up | EUR 420,000 | 6 |",
         "The budget is USD 5, or EUR 6 million a year; budgets of EUR 7",
+        "A EUR 20,000 budget, EUR 20,000 of budget, and the EUR 6.4 million budget",
+        "The EUR 20,000 budget for tests, the EUR 20,000 budget-line, the EUR 20,000 budgets",
+        "An extra EUR 30,000 soil clean-up; the USD 5 budget",
     ] {
         assert_eq!(found(text), [""; 0], "{text}");
     }
@@ -316,6 +319,8 @@ fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
         ("**Budget**: EUR 6.4 billion", ": off by a power of a thousand"),
         ("One.\nIn all. The total budget is about EUR 6.5 million.", "EUR 6,400,000 is"),
         ("| Soil clean-up | EUR 240,000 |", "EUR 420,000 is"),
+        ("Half of the EUR 7.4 million budget is there.", "EUR 6,400,000 is the figure of the plan"),
+        ("The whole EUR 240,000 soil clean-up, by June.", "EUR 420,000 is"),
         ("For soil clean-up € 240,000 are set aside", "EUR 420,000 is"),
     ] {
         let found = found(text).join("\n");

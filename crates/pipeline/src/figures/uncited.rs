@@ -28,8 +28,8 @@ const OTHER: [&str; 15] = [
     "by",
 ];
 
-/// Amounts of money that stand right behind the name of a fact and are neither its value nor that of another fact: `the
-/// budget of EUR 7.4 million`.
+/// Amounts of money that stand right behind the name of a fact, or with `the` right before it, and are neither its value nor
+/// that of another fact: `the budget of EUR 7.4 million`, `the EUR 7.4 million budget`.
 pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
     let money: Vec<(String, &str, &[Number; 3], String)> = facts
         .facts()
@@ -86,7 +86,30 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
                         || WHOLE.contains(&first.rsplit(' ').next().unwrap_or_default());
                     is_word && is_whole && is_in(Some(code), Some(currency))
                 });
-                let Some((name, wanted, range, _)) = named else { continue };
+                let behind = || {
+                    let first = at.checked_sub(1).and_then(|at| tokens.get(at))?;
+                    let Token::Word(word) = &first.token else { return None };
+                    if !WHOLE.contains(&word.as_str()) {
+                        return None;
+                    }
+                    let rest = sentence[placed.at.1..].trim_start_matches([' ', '*', '_']);
+                    let lower = rest.to_lowercase();
+                    money.iter().find(|(name, _, _, currency)| {
+                        let Some(more) = lower.strip_prefix(name.as_str()) else { return false };
+                        // `the EUR 50,000 reserve for tenders` is a part of it.
+                        let next = more.split_whitespace().next().unwrap_or_default();
+                        let is_word = !more.starts_with(|c: char| c.is_alphanumeric() || c == '-');
+                        is_word && !OTHER.contains(&next) && is_in(Some(code), Some(currency))
+                    })
+                };
+                let (named, is_behind) = match named {
+                    Some(named) => (named, false),
+                    None => match behind() {
+                        Some(named) => (named, true),
+                        None => continue,
+                    },
+                };
+                let (name, wanted, range, _) = named;
                 let is_power = [3, -3, 6, -6].iter().any(|&power| {
                     written.number.scaled(power).is_some_and(|number| {
                         range.iter().any(|value| {
@@ -97,8 +120,10 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
                     })
                 });
                 let hint = if is_power { ": off by a power of a thousand" } else { "" };
-                let first = words.len() - name.len();
-                let said = sentence.get(first..placed.at.1).unwrap_or(sentence);
+                let said = match is_behind {
+                    true => sentence.get(placed.at.0..).unwrap_or(sentence),
+                    false => sentence.get(words.len() - name.len()..placed.at.1).unwrap_or(sentence),
+                };
                 found.push(fault(n + 1, said, format!("{wanted} is the figure of the plan, not this{hint}")));
             }
         }
