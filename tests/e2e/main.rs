@@ -39,6 +39,7 @@ mod faults;
 mod flagship;
 mod flagship_figures;
 mod flagship_moved;
+mod flagship_options;
 mod forced_end;
 mod foreach;
 mod gantt;
