@@ -106,12 +106,18 @@ fn lines(view: &ImportView, all: bool) -> Vec<String> {
         let imported = &taken.imported;
         let verb = if imported.converted { "converted" } else { "taken" };
         let edited = if imported.edited { ", edited there by hand" } else { "" };
-        rows.push((verb, clean(&imported.file), format!("answers {}{edited}", clean(&taken.task))));
+        let answers = if taken.answers > 1 { format!(", {} answers", taken.answers) } else { String::new() };
+        rows.push((verb, clean(&imported.file), format!("answers {}{answers}{edited}", clean(&taken.task))));
     }
-    let quiet = |left: &&LeftOut| matches!(left.code, "rests_on" | "rendered" | "items");
+    if all {
+        let kept =
+            |file: &String| ("reference", clean(file), "a document to read, in `imported/`".to_owned());
+        rows.extend(view.reference.iter().map(kept));
+    }
+    let quiet = |left: &&LeftOut| matches!(left.code, "whole" | "rendered" | "items");
     let named = view.left_out.iter().filter(|left| all || !quiet(left));
     let (listed, more): (Vec<_>, Vec<_>) = named.enumerate().partition(|(at, _)| all || *at < LISTED);
-    rows.extend(listed.iter().map(|(_, left)| ("left out", clean(&left.file), left.why.clone())));
+    rows.extend(listed.iter().map(|(_, left)| ("not used", clean(&left.file), left.why.clone())));
     let width = rows.iter().map(|(_, file, _)| file.chars().count()).max().unwrap_or(0).min(48);
     let mut lines: Vec<String> =
         rows.into_iter().map(|(what, file, why)| format!("  {what:<9} {file:<width$}  {why}")).collect();
@@ -119,15 +125,19 @@ fn lines(view: &ImportView, all: bool) -> Vec<String> {
         lines.push(format!("  {:<9} {} more; -v lists them", "", more.len()));
     }
     if !all {
+        if !view.reference.is_empty() {
+            let files = count(view.reference.len() as u64, "file");
+            lines.push(format!("  {:<9} {files:<width$}  documents to read, in `imported/`", "reference"));
+        }
         for (code, why) in [
-            ("rests_on", "with an answer that rests on others, which are asked anew"),
+            ("whole", "that sums up or judges the plan as a whole, which is another one here"),
             ("items", "of a loop, which is asked here item by item"),
             ("rendered", "that is made here from the answers"),
         ] {
             let files = view.left_out.iter().filter(|left| left.code == code).count();
             if files > 0 {
                 let files = count(files as u64, "file");
-                lines.push(format!("  {:<9} {files:<width$}  {why}", "left out"));
+                lines.push(format!("  {:<9} {files:<width$}  {why}", "not used"));
             }
         }
     }

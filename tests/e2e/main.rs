@@ -49,6 +49,7 @@ mod git_record;
 mod hardening;
 mod history_and_restore;
 mod import;
+mod import_whole;
 mod interview;
 mod isolate;
 mod json_answers;

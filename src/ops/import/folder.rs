@@ -145,6 +145,11 @@ impl Folder {
         }
     }
 
+    /// The JSON that a file holds.
+    pub fn json(&self, name: &str) -> Result<Value, Fault> {
+        serde_json::from_slice(&self.read(name)?).map_err(|_| ("form", "is no JSON".to_owned()))
+    }
+
     /// The JSON object that a file holds.
     pub fn object(&self, name: &str) -> Result<Map<String, Value>, Fault> {
         match serde_json::from_slice(&self.read(name)?) {

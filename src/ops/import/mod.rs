@@ -7,7 +7,8 @@ mod convert;
 mod folder;
 mod records;
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::ops::Session;
 use crate::ops::new::{Source, Wanted, check_empty, end_line, make};
+use convert::Old;
 use folder::{Fault, Folder, Plan, Program, words};
 use planexe_base::clock;
 use planexe_base::exit::{Error, Kind};
@@ -23,17 +25,32 @@ use planexe_base::record::{Digest, Imported, SCHEMA};
 use planexe_base::style::{clean, shell_path};
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, Why};
 use planexe_llm::{Reply, Usage};
-use planexe_pipeline::check;
+use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::open::{self, Opened};
 use planexe_pipeline::project::Recipe;
 use planexe_store::KeptRequest;
 use planexe_store::calls::{AnswerState, CallRecord, Calls};
 use records::Records;
 
-/// Files that are the plan in other words: what rests on them rests on the plan.
-const PLAN_TEXTS: [&str; 1] = ["plan_in_brief.md"];
+/// Files that have the whole plan: an answer to one of them sums up or judges a plan that is another one here.
+const WHOLE_PLAN: [&str; 3] = ["plan_digest.md", "facts_as_planned.json", "shared_figures.json"];
 /// Endings of results.
 const ENDINGS: [&str; 5] = [".json", ".md", ".txt", ".csv", ".html"];
+/// Endings of documents that people read.
+const DOCUMENTS: [&str; 3] = [".md", ".csv", ".html"];
+/// What PlanExe2 says of figures and decisions, which is computed and gathered here.
+const TO_READ: [&str; 4] =
+    ["canonical_facts.json", "consistency_review.json", "consistency_repair.json", "decision_register.json"];
+/// Answers that PlanExe asks of the plan alone: what they were asked has it, or another.
+const OF_THE_PLAN: [&str; 5] = [
+    "redline_gate_raw.json",
+    "premise_attack_raw.json",
+    "identify_purpose_raw.json",
+    "plan_type_raw.json",
+    "extract_constraints_raw.json",
+];
+/// Where documents are kept that no task reads here.
+const REFERENCE: &str = "imported";
 
 /// What is imported, and to where.
 #[derive(Debug, Clone)]
@@ -53,6 +70,8 @@ pub struct ImportOptions<'a> {
 pub struct Taken {
     /// The task.
     pub task: String,
+    /// How many answers: one, or one for each item of a loop.
+    pub answers: usize,
     /// Where it came from.
     #[serde(flatten)]
     pub imported: Imported,
@@ -92,7 +111,9 @@ pub struct ImportView {
     pub started: Option<String>,
     /// Answers that were taken.
     pub taken: Vec<Taken>,
-    /// Results that were not.
+    /// Documents that are kept to be read, in `imported/`.
+    pub reference: Vec<String>,
+    /// Results that are not used.
     pub left_out: Vec<LeftOut>,
     /// Files that are no result of a task here.
     pub other_files: usize,
@@ -178,9 +199,13 @@ fn fill(
     };
     let made = make(session, wanted)?;
     let opened = session.base().session(temp).open(false)?;
-    let mut importer = Importer { folder, program, records, plan: &plan, opened: &opened };
-    let (taken, left_out, other_files) = importer.sort()?;
-    keep(&opened, &Digest::of(written.as_bytes()), &taken)?;
+    let mut importer =
+        Importer { folder, program, records, plan: &plan, opened: &opened, one_plan: OnceCell::new() };
+    let Sorted { taken, reference, left_out, other_files } = importer.sort()?;
+    if !options.dry_run {
+        keep(&opened, &Digest::of(written.as_bytes()), &taken)?;
+        copy(folder, &temp.join(REFERENCE), &reference)?;
+    }
     let asks =
         |id: &TaskId| matches!(opened.project.spec(&opened.project.graph[*id]).recipe, Recipe::Prompt(_));
     let tasks_that_ask = opened.project.graph.order().iter().filter(|id| asks(id)).count();
@@ -196,6 +221,7 @@ fn fill(
         started: plan.started.clone(),
         asked_next: tasks_that_ask - taken.len(),
         taken: taken.into_iter().map(|answer| answer.taken).collect(),
+        reference,
         left_out,
         other_files,
         notes,
@@ -204,16 +230,33 @@ fn fill(
     })
 }
 
-/// An answer that is taken, with its text and how it was asked there.
-struct Answer {
+/// What is taken from a file, with its texts and how it was asked there.
+struct Answers {
     taken: Taken,
-    text: String,
+    /// The task, or the item of it, and the answer.
+    texts: Vec<(String, String)>,
     asked: String,
     system: String,
 }
 
+/// Copies documents to where they can be read.
+fn copy(folder: &Folder, to: &Path, files: &[String]) -> Result<(), Error> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    fs::make_dirs(to, Durability::Synced)?;
+    for file in files {
+        // It was read before; what changed since is told as such.
+        let bytes = folder
+            .read(file)
+            .map_err(|(code, why)| Error::usage(format!("`{}` {why}", clean(file))).code(code))?;
+        fs::write_atomic(&to.join(file), &bytes, Durability::Synced)?;
+    }
+    Ok(())
+}
+
 /// Keeps the answers where a build finds them.
-fn keep(opened: &Opened, plan: &Digest, taken: &[Answer]) -> Result<(), Error> {
+fn keep(opened: &Opened, plan: &Digest, taken: &[Answers]) -> Result<(), Error> {
     let store = &opened.store;
     if taken.is_empty() {
         return Ok(());
@@ -222,46 +265,63 @@ fn keep(opened: &Opened, plan: &Digest, taken: &[Answer]) -> Result<(), Error> {
     fs::make_dirs(&planexe, Durability::Synced)?;
     // Prompts and answers are private. Where permissions cannot be changed there are none.
     let _ = fs::make_private(&planexe);
-    for answer in taken {
-        let Taken { task, imported } = &answer.taken;
-        let now = clock::now_utc();
-        let reply = Reply {
-            text: answer.text.clone(),
-            reasoning: String::new(),
-            usage: Usage::default(),
-            model: imported.model.clone(),
-            finish: None,
-            id: None,
-            sample: false,
-            first_token_s: None,
-            duration_s: 0.0,
-        };
-        store.calls().keep(&CallRecord {
-            schema: SCHEMA,
-            task: task.clone(),
-            digest: Calls::imported_digest(task, plan),
-            endpoint: String::new(),
-            model: imported.model.clone().unwrap_or_else(|| imported.from.clone()),
-            api: "imported".to_owned(),
-            request: KeptRequest {
-                system: answer.system.clone(),
-                prompt: answer.asked.clone(),
-                ..KeptRequest::default()
-            },
-            started_utc: now.clone(),
-            ended_utc: now,
-            reply: Some(reply),
-            error: None,
-            verdict: AnswerState::Accepted,
-            attempt: 0,
-            error_id: None,
-            evaluation: false,
-            wire: None,
-            imported: Some(imported.clone()),
-            other: Map::new(),
-        })?;
+    for answers in taken {
+        for (task, text) in &answers.texts {
+            store.calls().keep(&record(answers, task, text, plan))?;
+        }
     }
     Ok(())
+}
+
+/// An answer like one that arrived from a model.
+fn record(of: &Answers, task: &str, text: &str, plan: &Digest) -> CallRecord {
+    let imported = &of.taken.imported;
+    let now = clock::now_utc();
+    let reply = Reply {
+        text: text.to_owned(),
+        reasoning: String::new(),
+        usage: Usage::default(),
+        model: imported.model.clone(),
+        finish: None,
+        id: None,
+        sample: false,
+        first_token_s: None,
+        duration_s: 0.0,
+    };
+    CallRecord {
+        schema: SCHEMA,
+        task: task.to_owned(),
+        digest: Calls::imported_digest(task, plan),
+        endpoint: String::new(),
+        model: imported.model.clone().unwrap_or_else(|| imported.from.clone()),
+        api: "imported".to_owned(),
+        request: KeptRequest {
+            system: of.system.clone(),
+            prompt: of.asked.clone(),
+            ..KeptRequest::default()
+        },
+        started_utc: now.clone(),
+        ended_utc: now,
+        reply: Some(reply),
+        error: None,
+        verdict: AnswerState::Accepted,
+        attempt: 0,
+        error_id: None,
+        evaluation: false,
+        wire: None,
+        imported: Some(imported.clone()),
+        other: Map::new(),
+    }
+}
+
+/// What becomes of the files of a folder.
+#[derive(Default)]
+struct Sorted {
+    taken: Vec<Answers>,
+    reference: Vec<String>,
+    left_out: Vec<LeftOut>,
+    /// Files that are no result of a task.
+    other_files: usize,
 }
 
 /// Decides on each file of the folder.
@@ -271,32 +331,63 @@ struct Importer<'a> {
     records: Option<Result<Records, String>>,
     plan: &'a Plan,
     opened: &'a Opened,
+    /// Whether each answer that tells its plan was given to this one, and one does.
+    one_plan: OnceCell<bool>,
 }
 
 impl Importer<'_> {
-    /// What is taken, what is not, and how many files are no result of a task.
-    fn sort(&mut self) -> Result<(Vec<Answer>, Vec<LeftOut>, usize), Error> {
-        let (mut taken, mut left_out, mut other_files): (Vec<Answer>, Vec<LeftOut>, usize) =
-            Default::default();
-        let mut tasks: HashSet<TaskId> = HashSet::new();
+    /// What becomes of each file.
+    fn sort(&mut self) -> Result<Sorted, Error> {
+        let mut sorted = Sorted::default();
+        let mut results: Vec<(String, TaskId, String)> = Vec::new();
+        // Conversions look at files by the names they have here; what no task makes here has its own.
+        let mut names: BTreeMap<String, String> = BTreeMap::new();
         for file in self.folder.names()? {
-            let Some((id, output)) = self.result_of(&file) else {
-                other_files += 1;
-                continue;
-            };
-            let task = self.opened.project.graph[id].name.clone();
-            match self.answer(&file, id, &output) {
-                Ok(answer) if tasks.insert(id) => taken.push(answer),
-                Ok(_) => left_out.push(LeftOut {
-                    file,
-                    task,
-                    code: "twice",
-                    why: "is there under another name too".to_owned(),
-                }),
-                Err((code, why)) => left_out.push(LeftOut { file, task, code, why }),
+            let found = self.result_of(&file);
+            let name = found.as_ref().map_or(&file, |(_, output)| output);
+            names.entry(name.clone()).or_insert_with(|| file.clone());
+            match found {
+                Some((id, output)) => results.push((file, id, output)),
+                None if TO_READ.contains(&file.as_str()) && self.folder.read(&file).is_ok() => {
+                    sorted.reference.push(file);
+                }
+                None => sorted.other_files += 1,
             }
         }
-        Ok((taken, left_out, other_files))
+        // What names the ids of another answer comes after it.
+        results.sort_by_key(|(_, _, output)| convert::conversion(output).map_or(usize::MAX, |(at, _)| at));
+        let mut tasks: HashSet<String> = HashSet::new();
+        for (file, id, output) in results {
+            let found = match names.get(&output) == Some(&file) {
+                true => self.answers(&file, id, &output, &names, &tasks),
+                false => Err(("twice", "is there under another name too".to_owned())),
+            };
+            let found = match found {
+                Ok(answers) if !tasks.insert(answers.taken.task.clone()) => {
+                    Err(("twice", format!("`{}` is answered by another file", answers.taken.task)))
+                }
+                other => other,
+            };
+            match found {
+                Ok(answers) => sorted.taken.push(answers),
+                Err(_) if self.is_to_read(&file) => sorted.reference.push(file),
+                Err((code, why)) => {
+                    let task = self.opened.project.graph[id].name.clone();
+                    sorted.left_out.push(LeftOut { file, task, code, why });
+                }
+            }
+        }
+        sorted.taken.sort_by(|one, other| one.taken.imported.file.cmp(&other.taken.imported.file));
+        sorted.left_out.sort_by(|one, other| one.file.cmp(&other.file));
+        sorted.reference.sort();
+        Ok(sorted)
+    }
+
+    /// Whether a file is kept for people: a document with a plain name that can be read.
+    fn is_to_read(&self, file: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let document = DOCUMENTS.iter().any(|ending| file.ends_with(ending)) || TO_READ.contains(&file);
+        document && file.chars().all(plain) && self.folder.read(file).is_ok()
     }
 
     /// The task that makes a file of this name, or one it had in former versions, and the name it has here.
@@ -307,78 +398,168 @@ impl Importer<'_> {
         }
         let output = project.tables.aliases.get(file).cloned().unwrap_or_else(|| file.to_owned());
         let found = open::find(project, file).ok().map(|named| named.task);
-        let id = found.or_else(|| open::find_numbered(project, file).map(|(id, _)| id))?;
+        let converted =
+            || open::find(project, convert::conversion(&output)?.1.task).ok().map(|named| named.task);
+        let id = found.or_else(|| open::find_numbered(project, file).map(|(id, _)| id)).or_else(converted)?;
         Some((id, output))
     }
 
-    /// The answer in a file, for the task; a fault if it is not taken.
-    fn answer(&mut self, file: &str, id: TaskId, output: &str) -> Result<Answer, Fault> {
+    /// The answers in a file; a fault if none is taken.
+    fn answers(
+        &mut self,
+        file: &str,
+        id: TaskId,
+        output: &str,
+        names: &BTreeMap<String, String>,
+        taken: &HashSet<String>,
+    ) -> Result<Answers, Fault> {
         let (project, graph) = (&self.opened.project, &self.opened.project.graph);
-        let (task, spec) = (&graph[id], project.spec(&graph[id]));
         self.folder.look(file)?;
+        let conversion = convert::conversion(output).map(|(_, of)| of);
+        let find = |task: &str| open::find(project, task).ok().map(|named| named.task);
+        let answered = conversion.and_then(|of| find(of.task));
+        let id = answered.unwrap_or(id);
+        let (task, spec) = (&graph[id], project.spec(&graph[id]));
         let Recipe::Prompt(prompt) = &spec.recipe else {
             return Err(("rendered", "is made here from other answers".to_owned()));
         };
-        if !matches!(task.kind, NodeKind::Single) {
-            return Err(("items", "is asked here item by item".to_owned()));
-        }
-        if task.outputs.first().map(String::as_str) != Some(output) {
-            return Err(("rendered", "is made here from the answer".to_owned()));
-        }
         if spec.eval.is_some() || spec.isolate.is_some() {
             return Err(("evaluated", "has to be evaluated or merged here".to_owned()));
         }
-        if let Some(other) =
-            rests_on(graph, id, &|id| matches!(project.spec(&graph[id]).recipe, Recipe::Prompt(_)))
+        if answered.is_none() && !matches!(task.kind, NodeKind::Single) {
+            return Err(("items", "is asked here item by item".to_owned()));
+        }
+        if answered.is_none() && task.outputs.first().map(String::as_str) != Some(output) {
+            return Err(("rendered", "is made here from the answer".to_owned()));
+        }
+        if reads(graph, id, &WHOLE_PLAN) {
+            let why = "sums up or judges the plan as a whole, which is another one here".to_owned();
+            return Err(("whole", why));
+        }
+        if let Some(Err(_)) = &self.records {
+            return Err(("no_record", "cannot be verified".to_owned()));
+        }
+        if let Some(other) = conversion.and_then(|of| of.names)
+            && find(other).is_some()
+            && !taken.contains(other)
         {
-            return Err((
-                "rests_on",
-                format!("rests on `{}`, which is asked anew", clean(&graph[other].name)),
-            ));
+            return Err(("rests_on", format!("names what is in `{other}`, which is asked anew")));
         }
-        let edited = match &mut self.records {
-            Some(Ok(records)) => records.is_edited(self.folder, file)?,
-            Some(Err(_)) => return Err(("no_record", "cannot be verified".to_owned())),
-            None => false,
-        };
-        let (raw, sha256) = (self.folder.object(file)?, self.folder.sha256(file)?);
-        let said = |key: &str| raw.get(key).and_then(Value::as_str);
-        match said("user_prompt") {
-            Some(asked) if words(asked).contains(&words(&self.plan.text)) => {}
-            Some(_) => return Err(("other_plan", "was asked of another text of the plan".to_owned())),
-            None if self.program == Program::PlanExe2 => {}
-            None => return Err(("other_plan", "does not say of which plan it was asked".to_owned())),
-        }
+        let raw = self.folder.json(file)?;
         let holds = |answer: &Value| {
             let text = serde_json::to_string(answer).unwrap_or_default();
-            check::validate(&text, prompt.schema.as_deref(), spec.recipe.form().1).map(|valid| valid.text)
+            let check = spec.recipe.form().1.map(CompiledCheck::without_wording);
+            check::validate(&text, prompt.schema.as_deref(), check.as_ref()).map(|valid| valid.text)
         };
-        let plain = convert::plain(&raw);
-        let (text, converted) = match (holds(&Value::Object(plain.clone())), convert::convert(output, &plain))
-        {
-            (Ok(text), _) => (text, false),
-            (Err(_), Some(Err(why))) => return Err(("form", why)),
-            (Err(_), Some(Ok(answer))) => (holds(&answer).map_err(|why| unfit(&why))?, true),
-            (Err(why), None) => return Err(unfit(&why)),
+        let single = matches!(task.kind, NodeKind::Single);
+        let as_it_is = raw.as_object().filter(|_| single).map(|own| Value::Object(convert::plain(own)));
+        let (texts, used, converted) = match (as_it_is.as_ref().map(holds), conversion) {
+            (Some(Ok(text)), _) => (vec![(task.name.clone(), text)], BTreeMap::new(), false),
+            (Some(Err(why)), None) => return Err(unfit(&why)),
+            (None, None) => return Err(("form", "is no JSON object".to_owned())),
+            (_, Some(of)) => {
+                let source = Old::new(self.folder, names, &self.plan.text);
+                let made =
+                    (of.convert)(&source).map_err(|why| ("form", clean(&why).chars().take(240).collect()))?;
+                let (mut texts, mut fault) = (Vec::new(), ("form", "has no answer in it".to_owned()));
+                for answer in made {
+                    match (holds(&answer.value), answer.key) {
+                        (Ok(text), Some(key)) => texts.push((format!("{}[{key}]", task.name), text)),
+                        (Ok(text), None) => texts.push((task.name.clone(), text)),
+                        (Err(why), _) => fault = unfit(&why),
+                    }
+                }
+                if texts.is_empty() {
+                    return Err(fault);
+                }
+                (texts, source.used(), true)
+            }
         };
+        let mut edited = self.vouch(file, output, &raw)?;
+        for (name, raw) in used.iter().filter(|(name, _)| *name != file) {
+            edited |= self
+                .vouch(name, "", raw)
+                .map_err(|(code, why)| (code, format!("rests on `{}`, which {why}", clean(name))))?;
+        }
+        let said = |key: &str| raw.get(key).and_then(Value::as_str);
         let model =
             raw.get("metadata").and_then(|metadata| metadata.get("model_name")).and_then(Value::as_str);
         let imported = Imported {
             from: self.program.name().to_owned(),
             file: file.to_owned(),
-            sha256,
+            sha256: self.folder.sha256(file)?,
             model: model.map(|model| clean(model).chars().take(120).collect()),
             converted,
             edited,
             by_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        Ok(Answer {
-            taken: Taken { task: task.name.clone(), imported },
-            text,
-            asked: said("user_prompt").unwrap_or_default().to_owned(),
+        Ok(Answers {
+            taken: Taken { task: task.name.clone(), answers: texts.len(), imported },
+            texts,
+            asked: said("user_prompt").or(said("query")).unwrap_or_default().to_owned(),
             system: said("system_prompt").unwrap_or_default().to_owned(),
         })
     }
+
+    /// Whether a file that belongs to this plan was edited; a fault if nothing shows that it does.
+    fn vouch(&mut self, file: &str, output: &str, raw: &Value) -> Result<bool, Fault> {
+        match &mut self.records {
+            Some(Ok(records)) => return records.is_edited(self.folder, file),
+            Some(Err(_)) => return Err(("no_record", "cannot be verified".to_owned())),
+            None => {}
+        }
+        match self.plan_of(output, raw) {
+            Told::This => Ok(false),
+            Told::Another => Err(("other_plan", "was asked of another text of the plan".to_owned())),
+            Told::Nothing if !OF_THE_PLAN.contains(&output) && self.is_of_one_plan() => Ok(false),
+            Told::Nothing => Err(("other_plan", "does not say of which plan it was asked".to_owned())),
+        }
+    }
+
+    /// What an answer tells of the plan it was given to.
+    fn plan_of(&self, output: &str, raw: &Value) -> Told {
+        let asked = [raw.get("user_prompt"), raw.get("query"), raw.pointer("/metadata/query")];
+        let asked: Vec<String> = asked.into_iter().flatten().filter_map(Value::as_str).map(words).collect();
+        let alone = OF_THE_PLAN.contains(&output);
+        if asked.iter().any(|asked| asked.contains(&words(&self.plan.text))) {
+            return Told::This;
+        }
+        let shows = |asked: &String| {
+            alone || ["'plan.txt'", "'initial-plan.txt'"].iter().any(|name| asked.contains(name))
+        };
+        match asked.iter().any(shows) {
+            true => Told::Another,
+            false => Told::Nothing,
+        }
+    }
+
+    /// Whether all answers of the folder that tell their plan tell this one, and the first one, which tells nothing else,
+    /// is there. PlanExe makes a folder for each plan; in one where the plan was changed afterwards, some tell the former.
+    fn is_of_one_plan(&self) -> bool {
+        let look = || {
+            let (mut this, mut another) = (false, false);
+            for file in self.folder.names().unwrap_or_default() {
+                let Some((_, output)) = self.result_of(&file).filter(|_| file.ends_with(".json")) else {
+                    continue;
+                };
+                let Ok(raw) = self.folder.json(&file) else { continue };
+                match self.plan_of(&output, &raw) {
+                    Told::This => this = true,
+                    Told::Another => another = true,
+                    Told::Nothing => {}
+                }
+            }
+            this && !another
+        };
+        *self.one_plan.get_or_init(look)
+    }
+}
+
+/// What an answer tells of the plan it was given to.
+enum Told {
+    This,
+    Another,
+    Nothing,
 }
 
 /// An answer of another form.
@@ -392,21 +573,8 @@ fn unfit(why: &[check::Violation]) -> Fault {
     ("form", format!("has another form{first}"))
 }
 
-/// A task that asks a model, on whose answer another rests by what it reads; the plan in other words does not count.
-fn rests_on(graph: &Graph, id: TaskId, asks: &dyn Fn(TaskId) -> bool) -> Option<TaskId> {
-    let mut seen: HashSet<TaskId> = HashSet::from([id]);
-    let mut open = vec![id];
-    while let Some(id) = open.pop() {
-        for need in graph[id].needs.iter().filter(|need| need.why != Why::After) {
-            let outputs = &graph[need.task].outputs;
-            if outputs.iter().any(|output| PLAN_TEXTS.contains(&output.as_str())) || !seen.insert(need.task) {
-                continue;
-            }
-            if asks(need.task) {
-                return Some(need.task);
-            }
-            open.push(need.task);
-        }
-    }
-    None
+/// Whether a task is given one of these files.
+fn reads(graph: &Graph, id: TaskId, files: &[&str]) -> bool {
+    let needs = graph[id].needs.iter().filter(|need| need.why != Why::After);
+    needs.flat_map(|need| &graph[need.task].outputs).any(|output| files.contains(&output.as_str()))
 }

@@ -15,7 +15,7 @@ use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::manifest::paths::substitute_vars;
 use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
 use planexe_pipeline::task_inputs::Inputs;
-use planexe_store::calls::KeptCall;
+use planexe_store::calls::{CallRecord, KeptCall};
 use planexe_store::candidates::Candidate;
 
 /// What an attempt is made from.
@@ -46,6 +46,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// What a kept answer is held against: one of another program is worded as it is.
+    pub fn check_of(&self, kept: &CallRecord) -> Option<Arc<CompiledCheck>> {
+        let check = self.check.clone()?;
+        Some(if kept.imported.is_some() { Arc::new(check.without_wording()) } else { check })
+    }
+
     /// The files given and their digests.
     pub fn records(&self) -> Vec<InputRecord> {
         self.inputs.records()
@@ -168,7 +174,12 @@ impl StaleCheck<'_> {
                 call_digest(prompt, endpoint, &prepared.system, &prepared.prompt, &prepared.attached);
             if let Some(kept) = self.store.calls().find_named(&task.name, &digest)?
                 && let Some(reply) = &kept.record.reply
-                && check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()
+                && check::validate(
+                    &reply.text,
+                    prompt.schema.as_deref(),
+                    prepared.check_of(&kept.record).as_deref(),
+                )
+                .is_ok()
             {
                 return Ok(Some(Box::new(kept)));
             }
@@ -192,8 +203,9 @@ impl StaleCheck<'_> {
         let kept = self.store.calls().find_imported(&task.name, &plan)?;
         let passes = |kept: &KeptCall| {
             let reply = kept.record.reply.as_ref();
+            let check = prepared.check_of(&kept.record);
             reply.is_some_and(|reply| {
-                check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()
+                check::validate(&reply.text, prompt.schema.as_deref(), check.as_deref()).is_ok()
             })
         };
         Ok(kept.filter(passes).map(Box::new))

@@ -143,6 +143,15 @@ impl CompiledCheck {
         self.check.require.is_empty() && self.check.refs.is_empty() && self.words.banned.len() <= 100
     }
 
+    /// The same rules but those on wording (texts, banned words), which a model is asked for: what somebody else wrote is
+    /// worded as it is.
+    pub fn without_wording(&self) -> CompiledCheck {
+        let mut check = (*self.check).clone();
+        check.texts.clear();
+        let banned = Arc::new(Phrases::new(&[], &[]));
+        CompiledCheck { check: Arc::new(check), words: Arc::default(), banned, ..self.clone() }
+    }
+
     /// The words it bans and allows.
     pub fn words(&self) -> &WordLists {
         &self.words

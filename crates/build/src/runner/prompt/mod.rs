@@ -194,7 +194,8 @@ fn without_a_call(ctx: &BuildContext, job: &mut Job, spec: &PromptSpec) -> Optio
 fn take_imported(ctx: &BuildContext, job: &Job, spec: &PromptSpec, kept: KeptCall) -> Option<Outcome> {
     let reply = kept.record.reply.as_ref()?;
     job.live.enter(Stage::Reusing);
-    let valid = check::validate(&reply.text, spec.schema.as_deref(), job.prepared.check.as_deref()).ok()?;
+    let check = job.prepared.check_of(&kept.record);
+    let valid = check::validate(&reply.text, spec.schema.as_deref(), check.as_deref()).ok()?;
     let endpoint = &ctx.project.endpoints[*spec.models.first()?];
     let Prepared { system, prompt, attached, .. } = &job.prepared;
     let digest = call_digest(spec, endpoint, system, prompt, attached);
