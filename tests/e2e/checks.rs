@@ -187,3 +187,24 @@ allowed_words = "words/include.txt"
     space.write("words/include.txt", "hub\n");
     space.run(&["build"]).exits(1).says(&["contains `dive`, which is not allowed"]);
 }
+
+/// `""` is the whole answer, also one that is a text and no JSON.
+#[test]
+fn a_whole_text_is_one_of_some() {
+    let server = FakeLlm::scripted(|call| match call.messages.len() {
+        1 => "Perhaps, after lunch.".into(),
+        _ => "Yes, 5".into(),
+    });
+    let tasks = r#"
+[task.word]
+outputs = ["word.md"]
+prompt = "TASK=word\nwrite"
+check = { one_of = { "" = ["Yes, 5", "No, 5"] }, texts = { "" = { number = true } } }
+"#;
+    let space = Space::with(&server, tasks);
+    space.build();
+    assert_eq!(space.read("word.md"), "Yes, 5\n");
+    let told = server.last("word").messages.last().expect("a message").1.clone();
+    assert!(told.contains(r#"wanted one of "Yes, 5", "No, 5""#) && !told.contains("JSON"), "{told}");
+    assert_eq!(server.total(), 2);
+}

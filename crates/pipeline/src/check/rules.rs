@@ -162,13 +162,17 @@ impl CompiledCheck {
         let check = &self.check;
         !check.min_items.is_empty()
             || !check.max_items.is_empty()
-            || !check.one_of.is_empty()
+            || check
+                .one_of
+                .iter()
+                .any(|(at, allowed)| !at.is_empty() || !allowed.iter().all(Value::is_string))
             || check.non_empty.iter().any(|at| !at.is_empty())
             || check.unique.iter().any(|at| !at.is_empty())
             || check.matches.keys().any(|at| !at.is_empty())
             || check.require.iter().any(given::looks_inside)
             || check.facts.is_some()
-            || !(check.refs.is_empty() && check.ranges.is_empty() && check.texts.is_empty())
+            || check.texts.keys().any(|at| !at.is_empty())
+            || !(check.refs.is_empty() && check.ranges.is_empty())
     }
 
     /// The names of inputs, `vars` and `item` that rules look at; of members the whole path.
@@ -551,6 +555,13 @@ mod tests {
         );
         assert_eq!(paths(json!({"matches": {"": "(?m)^# "}}), None, "text\n# Title"), Vec::<String>::new());
         assert_eq!(paths(json!({"non_empty": [""]}), None, "N/A"), [""]);
+        let one_of = json!({"one_of": {"": ["yes", "no"]}});
+        assert_eq!(paths(one_of.clone(), None, "yes\n"), Vec::<String>::new());
+        assert_eq!(paths(one_of, None, "perhaps"), [""]);
+        assert_eq!(paths(json!({"one_of": {"": [1, 2]}}), None, "2"), Vec::<String>::new());
+        let number = json!({"texts": {"": {"number": true}}});
+        assert_eq!(paths(number.clone(), None, "5 of them"), Vec::<String>::new());
+        assert_eq!(paths(number, None, "some of them"), [""]);
     }
 
     #[test]
