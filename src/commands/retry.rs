@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::commands::args::HowArgs;
 use crate::commands::{LockArgs, Session};
 use crate::ops::build::{Targets, target_ids};
-use crate::ops::retry::{Retried, RetryOptions, retry};
+use crate::ops::retry::{Retried, RetryOptions, TakenUp, retry};
 use planexe_base::exit::{self, Error};
 use planexe_base::style::clean;
 use planexe_build::jobserver::Asks;
@@ -41,6 +41,8 @@ struct View {
     tasks: Vec<String>,
     /// By the build that runs; else by the next one.
     build_runs: bool,
+    /// It runs, and has not looked yet: it may be suspended.
+    pending: bool,
 }
 
 /// Tries anew.
@@ -54,16 +56,24 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
         return nothing(session, store);
     }
     // With `--build` the answer is that of the build, unless another one makes it.
-    if session.globals.json && (taken_up || !args.build) {
-        session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs: taken_up })?;
+    let build_runs = taken_up != TakenUp::No;
+    if session.globals.json && (build_runs || !args.build) {
+        let pending = taken_up == TakenUp::Asked;
+        session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs, pending })?;
         return Ok(exit::DONE);
     }
     let verb = if args.dry_run { "would be retried" } else { "is retried, with fresh answers" };
     for task in &tasks {
         session.say(&format!("{}: {verb}", clean(task)));
     }
-    if taken_up {
-        session.say("the running build continues with it");
+    match taken_up {
+        TakenUp::Yes => session.say("the running build continues with it"),
+        TakenUp::Asked => session.say(
+            "the running build does not answer at the moment: it continues with it when it does (was it suspended? `fg`)",
+        ),
+        TakenUp::No => {}
+    }
+    if build_runs {
         return Ok(exit::DONE);
     }
     if args.build {
@@ -83,7 +93,8 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
 fn nothing(session: &Session, store: &Store) -> Result<u8, Error> {
     session.say("no task failed: there is nothing to retry");
     if session.globals.json {
-        session.print_answer(store.run_dir(), &View { done: false, tasks: Vec::new(), build_runs: false })?;
+        let view = View { done: false, tasks: Vec::new(), build_runs: false, pending: false };
+        session.print_answer(store.run_dir(), &view)?;
     }
     Ok(exit::DONE)
 }

@@ -12,7 +12,7 @@ use super::{Context, Plan, Server};
 use crate::ops::clean::{CleanOptions, Going};
 use crate::ops::detach::{self, Begun};
 use crate::ops::resume as resuming;
-use crate::ops::retry::{RetryOptions, retry as try_anew};
+use crate::ops::retry::{RetryOptions, TakenUp, retry as try_anew};
 use crate::ops::stop::{building, stoppable};
 use planexe_base::exit;
 use planexe_base::run_phase::RunPhase;
@@ -188,9 +188,13 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, ToolError
     }
     let mut answer = json!({ "plan_id": plan.id, "tasks": retried.tasks, "cursor": cursor(&before) });
     let build = match (retried.taken_up, of.build) {
-        (true, _) => json!({ "state": "running", "message": "the running build continues with it" }),
-        (false, true) => begin(server, &plan)?,
-        (false, false) => {
+        (TakenUp::Yes, _) => json!({ "state": "running", "message": "the running build continues with it" }),
+        (TakenUp::Asked, _) => json!({
+            "state": "running",
+            "message": "the running build does not answer at the moment (was it suspended?): it continues with it when it does",
+        }),
+        (TakenUp::No, true) => begin(server, &plan)?,
+        (TakenUp::No, false) => {
             answer["next"] = json!("`plan_resume` builds");
             return Ok(answer);
         }

@@ -12,14 +12,28 @@ use planexe_pipeline::open::Opened;
 use planexe_query::selection::{Part, Unit, Units};
 use planexe_store::{StatusRead, Store};
 use planexe_ui::views::shell_word;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often it is looked whether a running build has taken it up.
 const AGAIN: Duration = Duration::from_millis(50);
+/// A build looks once a second. One that was suspended looks when it goes on, and finds what it was asked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks the running build; whether it took all of it up. If it ended before, what is left of it is taken back.
-fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<bool, Error> {
+/// Who tries anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenUp {
+    /// The running build.
+    Yes,
+    /// The running build, once it looks: it does not at the moment.
+    Asked,
+    /// The next build.
+    No,
+}
+
+/// Asks the running build. If it ended before it took anything up, what was asked is for the caller to do.
+fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<TakenUp, Error> {
     let store = &opened.store;
+    let began = Instant::now();
     for unit in chosen {
         store.ask_retry(&unit.name)?;
     }
@@ -28,10 +42,13 @@ fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<bool, Error> {
         let runs = building(&opened.store).is_some();
         let asked = store.asked_retries();
         if !chosen.iter().any(|unit| asked.contains(&unit.name)) {
-            return Ok(true);
+            return Ok(TakenUp::Yes);
         }
         if !runs {
-            return Ok(false);
+            return Ok(TakenUp::No);
+        }
+        if began.elapsed() >= PATIENCE {
+            return Ok(TakenUp::Asked);
         }
         std::thread::sleep(AGAIN);
     }
@@ -66,8 +83,8 @@ enum Stand {
 pub struct Retried {
     /// The tasks; none if there is nothing to try.
     pub tasks: Vec<String>,
-    /// By the build that runs; else by the next one.
-    pub taken_up: bool,
+    /// Who does.
+    pub taken_up: TakenUp,
 }
 
 /// Has tasks tried anew, by the build that runs or the next one; those that are named must have something to try.
@@ -98,21 +115,23 @@ pub fn retry(session: &Session, opened: &Opened, options: &RetryOptions) -> Resu
     }
     if chosen.is_empty() {
         return match &options.tasks[..] {
-            [] => Ok(Retried { tasks: Vec::new(), taken_up: false }),
+            [] => Ok(Retried { tasks: Vec::new(), taken_up: TakenUp::No }),
             [task, ..] => Err(nothing_of(task)),
         };
     }
-    let mut taken_up = false;
+    let mut taken_up = TakenUp::No;
     if !options.dry_run {
-        taken_up = builder.is_some() && ask_build(opened, &chosen)?;
+        if builder.is_some() {
+            taken_up = ask_build(opened, &chosen)?;
+        }
         let mut lock = match (taken_up, lock) {
-            (false, None) => Some(session.lock(opened, options.lock.wait, options.lock.no_lock)?),
+            (TakenUp::No, None) => Some(session.lock(opened, options.lock.wait, options.lock.no_lock)?),
             (_, lock) => lock,
         };
-        if let Some(lock) = lock.as_mut().filter(|_| !taken_up) {
+        if let Some(lock) = lock.as_mut().filter(|_| taken_up == TakenUp::No) {
             session.announce(opened, lock, "planexe retry")?;
         }
-        if !taken_up {
+        if taken_up == TakenUp::No {
             fs::each(&chosen, |unit| {
                 anew(store, unit).map_err(|error| {
                     Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)

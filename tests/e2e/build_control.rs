@@ -66,6 +66,30 @@ fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
 }
 
 #[test]
+fn a_retry_beside_a_suspended_build_does_not_wait_for_it_without_end() {
+    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
+        ("b", 0) => Answer::error(400, "no such field"),
+        _ => Answer::Default,
+    });
+    let space = space(&server, CHAIN);
+    space.write(
+        "pipeline.toml",
+        space.read("pipeline.toml") + "\n[task.slow]\noutputs = [\"slow.txt\"]\nprompt = \"TASK=slow\\nx\"\n",
+    );
+    server.hold("slow");
+    let build = space.spawn(&["build"]);
+    until("b to fail", || (space.state("b") == "failed").then_some(()));
+    build.signal(rustix::process::Signal::STOP);
+    let said = space.run(&["retry", "b", "--json"]).exits(0).json();
+    assert_eq!((&said["build_runs"], &said["pending"]), (&true.into(), &true.into()));
+    build.signal(rustix::process::Signal::CONT);
+    until("b to be done", || space.is_done("b.txt").then_some(()));
+    server.release("slow");
+    build.wait().exits(0);
+    assert_eq!(server.count("b"), 2);
+}
+
+#[test]
 fn checkpoints_are_one_a_task_in_order() {
     let server = FakeLlm::new();
     let space = space(&server, CHAIN);
