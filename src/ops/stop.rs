@@ -28,7 +28,7 @@ pub fn stoppable(store: &Store) -> Option<Owner> {
 
 /// Ends what a build left running; says how much that was, if there was any. `opened`: the pipeline, if it can be read.
 pub fn end_left(session: &Session, store: &Store, opened: Option<&Opened>) -> Option<String> {
-    let is_open = |files: &JobFiles| files.result().is_none() && !files.is_asked_to_end();
+    let is_open = |files: &JobFiles| files.is_open() && !files.is_asked_to_end();
     let jobs: Vec<JobFiles> = store.jobs().into_iter().filter(is_open).collect();
     if jobs.is_empty() {
         return None;

@@ -190,9 +190,15 @@ impl JobFiles {
     }
 
     /// What it left, if it is from this very attempt.
-    pub fn result(&self) -> Option<JobResult> {
-        let result: JobResult = read(&self.dir.join("result.json"))?;
-        (result.fence == self.job.fence).then_some(result)
+    pub fn result(&self) -> Result<Option<JobResult>, FsError> {
+        let bytes = fs::if_content(fs::read_capped(&self.dir.join("result.json"), LARGEST))?;
+        let result: Option<JobResult> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(result.filter(|result| result.fence == self.job.fence))
+    }
+
+    /// Whether it left no result yet, or none that can be read.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.result(), Ok(Some(_)))
     }
 
     /// Says how it ended, with what it wrote: the last thing an attempt does.
@@ -299,13 +305,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let (old, new) = (new(&store, "f1"), new(&store, "f2"));
-        assert_eq!(new.result(), None);
+        assert_eq!(new.result().unwrap(), None);
         old.write_result(ProcessEnd::Exited(0)).unwrap();
         let bytes = fs::read(&old.dir.join("result.json")).unwrap();
         fs::write_atomic(&new.dir.join("result.json"), &bytes, Durability::Unsynced).unwrap();
-        assert_eq!(new.result(), None, "it is an old copy's");
+        assert_eq!(new.result().unwrap(), None, "it is an old copy's");
         new.write_result(ProcessEnd::Exited(3)).unwrap();
-        assert_eq!(new.result().unwrap().end, ProcessEnd::Exited(3));
+        assert_eq!(new.result().unwrap().unwrap().end, ProcessEnd::Exited(3));
         assert_eq!(store.jobs_of("a[1]").unwrap().len(), 2);
         assert_eq!(store.jobs().len(), 2);
         old.remove().unwrap();

@@ -83,7 +83,7 @@ pub(super) fn follow(session: &Session, opened: &Opened, task: &Task, complete: 
 
 /// The attempt that an executor has and no build waits for.
 fn left(store: &Store, task: &Task) -> Option<JobFiles> {
-    let is_open = |files: &JobFiles| files.result().is_none() && files.is_alive() != Some(false);
+    let is_open = |files: &JobFiles| files.is_open() && files.is_alive() != Some(false);
     store.jobs_of(&task.name).ok()?.into_iter().rfind(is_open)
 }
 

@@ -29,6 +29,8 @@ const LAST_WORDS: Duration = Duration::from_secs(30);
 pub enum Ended {
     /// It left a result.
     Result(Box<JobResult>),
+    /// It is gone, and left a result that the disk cannot read.
+    Unreadable,
     /// It is gone without one; why.
     Lost(String),
     /// The executor did not take it, or it did not begin in time; why.
@@ -375,9 +377,9 @@ impl Item {
         (job.cpus, job.memory_mib, job.gpus, job.time_s, &job.env_remove)
     }
 
-    /// Whether it left a result, and that was told.
+    /// Whether it left a result, and that was told. One that cannot be read may be another time.
     fn take_result(&self) -> bool {
-        let Some(result) = self.request.files.result() else { return false };
+        let Ok(Some(result)) = self.request.files.result() else { return false };
         let ended = match self.cancelled {
             Some(_) => Ended::Cancelled,
             None => Ended::Result(Box::new(result)),
@@ -433,7 +435,11 @@ impl Item {
             }
             let lost =
                 if never { format!("{word}, and never began") } else { format!("{word}, without a result") };
-            let ended = if self.cancelled.is_some() { Ended::Cancelled } else { Ended::Lost(lost) };
+            let ended = match self.cancelled {
+                Some(_) => Ended::Cancelled,
+                None if files.result().is_err() => Ended::Unreadable,
+                None => Ended::Lost(lost),
+            };
             return !self.end(ended);
         }
         if let (Some(limit), Some(Seen::Queued(why))) = (patience.start_within, &self.seen)

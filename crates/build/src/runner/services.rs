@@ -211,7 +211,7 @@ impl Services {
             let goes_on = |files: &JobFiles| {
                 let task = files.job.task.split('[').next().unwrap_or_default();
                 let spec = ctx.project.specs.iter().find(|spec| spec.name == task);
-                files.result().is_none() && spec.is_some_and(|spec| spec.service == Some(at))
+                files.is_open() && spec.is_some_and(|spec| spec.service == Some(at))
             };
             stopped && ctx.project.services[at].executor.is_some() && jobs.iter().any(goes_on)
         };
@@ -296,7 +296,7 @@ fn end(ctx: &BuildContext, jobs: &[JobFiles]) {
     if jobs.is_empty() {
         return;
     }
-    let living: Vec<JobFiles> = jobs.iter().filter(|files| files.result().is_none()).cloned().collect();
+    let living: Vec<JobFiles> = jobs.iter().filter(|files| files.is_open()).cloned().collect();
     for (_, problem) in cancel_all(&living, &ctx.project.executors, ctx.store.run_dir(), &ctx.planexe) {
         ctx.note(None, true, format!("a service of a former build may still run: {problem}"));
     }

@@ -37,7 +37,7 @@ pub fn of_executors(opened: &Opened, path: Option<&str>) -> Vec<Finding> {
         }
     }
     let building = RunLock::owner(opened.store.run_dir()).is_some_and(|owner| owner.is_building());
-    let left = opened.store.jobs().iter().filter(|files| files.result().is_none()).count();
+    let left = opened.store.jobs().iter().filter(|files| files.is_open()).count();
     if left > 0 && !building {
         let message = format!("{} left running by an earlier build", style::count(left as u64, "task"));
         all.push(Finding::warn(

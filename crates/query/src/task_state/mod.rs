@@ -85,7 +85,7 @@ impl Standing {
 pub fn stand(project: &Project, store: &Store, survey: &Survey, owner: Option<&Owner>) -> Standing {
     let count = survey.graph.len();
     let progress = owner.filter(|owner| owner.is_building()).map(|owner| store.read_progress(owner.pid));
-    let jobs = store.jobs().into_iter().filter(|files| files.result().is_none() && !files.is_asked_to_end());
+    let jobs = store.jobs().into_iter().filter(|files| files.is_open() && !files.is_asked_to_end());
     let mut all = All {
         jobs: jobs.map(|files| (files.job.task.clone(), on_executor(&files))).collect(),
         progress: progress.unwrap_or_default(),

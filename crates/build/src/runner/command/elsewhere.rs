@@ -57,20 +57,21 @@ pub(super) fn open<'a>(ctx: &'a BuildContext, job: &Job) -> Result<Option<Place<
         end(ctx, job, &old)?;
         return Ok(None);
     };
-    let is_ours = |files: &JobFiles| {
-        files.job.executor == executor.name
+    let is_ours = |files: &JobFiles| -> Result<bool, FsError> {
+        Ok(files.job.executor == executor.name
             && files.job.decision_id == job.prepared.decision_id
             && !job.redraw
             && !files.is_revoked()
             && !files.is_asked_to_end()
-            && files.result().is_none_or(|result| result.end != ProcessEnd::Cancelled)
+            && files.result()?.is_none_or(|result| result.end != ProcessEnd::Cancelled))
     };
-    let at = old.iter().rposition(is_ours);
+    let ours = old.iter().map(is_ours).collect::<Result<Vec<_>, _>>()?;
+    let at = ours.iter().rposition(|&ours| ours);
     let adopted = at.map(|at| old.remove(at));
     end(ctx, job, &old)?;
     if let Some(files) = adopted {
         restore_outputs(ctx, job, &files)?;
-        let what = match files.result() {
+        let what = match files.result()? {
             Some(_) => "ended while no build ran: its result is taken",
             None => "still runs: it is taken up again",
         };
@@ -102,7 +103,7 @@ fn end(ctx: &BuildContext, job: &Job, old: &[JobFiles]) -> Result<(), FsError> {
     if old.is_empty() {
         return Ok(());
     }
-    let living: Vec<JobFiles> = old.iter().filter(|files| files.result().is_none()).cloned().collect();
+    let living: Vec<JobFiles> = old.iter().filter(|files| files.is_open()).cloned().collect();
     for (_, problem) in cancel_all(&living, &ctx.project.executors, ctx.store.run_dir(), &ctx.planexe) {
         let message = format!("a former attempt of it may still run, and is not believed: {problem}");
         ctx.note(Some(&job.task.name), true, message);
@@ -117,7 +118,7 @@ fn end(ctx: &BuildContext, job: &Job, old: &[JobFiles]) -> Result<(), FsError> {
 
 /// Outputs that a build had begun to give their names when it was killed, as they were before.
 fn restore_outputs(ctx: &BuildContext, job: &Job, files: &JobFiles) -> Result<(), FsError> {
-    let Some(result) = files.result() else { return Ok(()) };
+    let Some(result) = files.result()? else { return Ok(()) };
     for ((output, path), wrote) in job.task.outputs.iter().zip(&files.job.writes).zip(&result.outputs) {
         let target = ctx.store.path(output);
         let (Some((_, digest)), None) = (wrote, fs::kind(path)?) else { continue };
@@ -198,23 +199,29 @@ impl<'a> Place<'a> {
         };
         says_running();
         let seen = self.follow(job, &files, growth);
-        let request = Request { files, adopted, cancel: job.live.cancel.clone(), seen };
+        let request = Request { files: files.clone(), adopted, cancel: job.live.cancel.clone(), seen };
+        let ended_with = |result: Box<JobResult>| {
+            if result.end == ProcessEnd::Cancelled {
+                let message = format!(
+                    "ended from outside, on {} (cancelled there, or a limit of its queue)",
+                    style::clean(&result.host)
+                );
+                let failed = recoverable(FailureClass::Signal, message);
+                return Elsewhere::Unmade(Box::new(Outcome::Failed(failed)));
+            }
+            Elsewhere::Ended(result.end.clone(), result)
+        };
+        let lost = |why: &str| {
+            let message = format!("lost on executor `{}`: {}", self.executor.name, style::clean(why));
+            Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Lost, message))))
+        };
         Ok(match self.desk.run(request) {
-            Ended::Result(result) => {
-                if result.end == ProcessEnd::Cancelled {
-                    let message = format!(
-                        "ended from outside, on {} (cancelled there, or a limit of its queue)",
-                        style::clean(&result.host)
-                    );
-                    let failed = recoverable(FailureClass::Signal, message);
-                    return Ok(Elsewhere::Unmade(Box::new(Outcome::Failed(failed))));
-                }
-                Elsewhere::Ended(result.end.clone(), result)
-            }
-            Ended::Lost(why) => {
-                let message = format!("lost on executor `{}`: {}", self.executor.name, style::clean(&why));
-                Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Lost, message))))
-            }
+            Ended::Result(result) => ended_with(result),
+            // It was made all the same: the disk says why it cannot be read, or reads it this time.
+            Ended::Unreadable => files
+                .result()?
+                .map_or_else(|| lost("its result was removed"), |result| ended_with(Box::new(result))),
+            Ended::Lost(why) => lost(&why),
             Ended::Refused(why) => {
                 let message = format!("executor `{}`: {}", self.executor.name, style::clean(&why));
                 Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Spawn, message))))
@@ -298,8 +305,9 @@ pub(super) fn require_its_own(job: &Job, writes: &[PathBuf], result: &JobResult)
     for ((output, path), wrote) in job.task.outputs.iter().zip(writes).zip(&result.outputs) {
         // What is missing, or is no file, is told in its own words.
         let Some((_, digest)) = wrote else { continue };
-        let same = fs::hash_file(path).is_ok_and(|(now, _)| now == *digest);
-        if !same {
+        let now = fs::if_content(fs::hash_file(path));
+        let now = now.map_err(|error| failure(FailureClass::Io, error.to_string()))?;
+        if now.is_none_or(|(now, _)| now != *digest) {
             let message =
                 format!("output `{output}` is not what the attempt wrote on {}", style::clean(&result.host));
             return Err(recoverable(FailureClass::Lost, message));

@@ -40,6 +40,10 @@ fn make(ctx: &BuildContext, job: &Job, spec: &CommandSpec) -> Result<Outcome, Fs
             }
             return Ok(outcome);
         };
+        if failure.class == FailureClass::Io {
+            // What the disk cannot read now was made all the same: the next build takes it up.
+            return Ok(outcome);
+        }
         if failure.class != FailureClass::Lost {
             of.close()?;
             return Ok(outcome);

@@ -89,6 +89,7 @@ impl Keeper<'_> {
     /// Until it is told to end; a word on how it ended.
     fn serve(&self) -> Result<&'static str, Failure> {
         let mut restarts = 0;
+        let mut again = String::new();
         loop {
             let adopted = self.adopt()?;
             if adopted.is_none() && self.is_ready("127.0.0.1") {
@@ -101,7 +102,7 @@ impl Keeper<'_> {
                 }
                 self.starts();
             }
-            let mut under = self.start(adopted)?;
+            let mut under = self.start(adopted, &again)?;
             if self.come_up(&mut under)? {
                 self.ready(&self.place(&under));
             }
@@ -132,7 +133,7 @@ impl Keeper<'_> {
                 return Err(failed(self.spec, format!("ended by itself {restarts} times ({why})"), tail));
             }
             self.starts();
-            self.tell("starting", &format!("again, since it ended by itself ({why})"));
+            again = format!(", again, since it ended by itself ({why})");
         }
     }
 
@@ -174,7 +175,7 @@ impl Keeper<'_> {
         let is_ours = |files: &JobFiles| {
             self.executor().is_some_and(|executor| executor.name == files.job.executor)
                 && files.job.decision_id == self.spec.digest.to_string()
-                && files.result().is_none()
+                && files.is_open()
                 && !files.is_revoked()
                 && !files.is_asked_to_end()
         };
@@ -301,7 +302,8 @@ impl Keeper<'_> {
         }
     }
 
-    fn start(&self, adopted: Option<JobFiles>) -> Result<Under, Failure> {
+    /// `again`: why it is not the first time, if it is not, for people.
+    fn start(&self, adopted: Option<JobFiles>, again: &str) -> Result<Under, Failure> {
         let unfit = |why: String| failed(self.spec, format!("cannot be started: {why}"), String::new());
         let values = Values { inputs: &[], outputs: &[], key: None, item: None, item_file: None };
         let (words, arguments) = words_of(&self.spec.command, &values)?;
@@ -319,9 +321,9 @@ impl Keeper<'_> {
             own_first: self.ctx.project.own_programs,
         };
         match self.executor() {
-            None => self.start_here(invocation).map_err(|error| unfit(error.to_string())),
+            None => self.start_here(invocation, again).map_err(|error| unfit(error.to_string())),
             Some(executor) => {
-                let under = self.start_there(executor, invocation, adopted);
+                let under = self.start_there(executor, invocation, adopted, again);
                 under.map_err(|error| unfit(error.to_string()))
             }
         }
@@ -332,11 +334,11 @@ impl Keeper<'_> {
     }
 
     /// As a program of the build, on its lifeline.
-    fn start_here(&self, invocation: Invocation) -> Result<Under, fs::FsError> {
+    fn start_here(&self, invocation: Invocation, again: &str) -> Result<Under, fs::FsError> {
         let log = self.log()?;
         fs::remove(&log)?;
         let said: File = fs::fresh_log(&log)?;
-        self.tell("starting", "in this build");
+        self.tell("starting", &format!("in this build{again}"));
         let (tell, ended) = channel();
         let (ctx, at, cancel) = (self.ctx.clone(), self.at, self.cancel.clone());
         let run = move || {
@@ -361,6 +363,7 @@ impl Keeper<'_> {
         executor: &ExecutorSpec,
         invocation: Invocation,
         adopted: Option<JobFiles>,
+        again: &str,
     ) -> Result<Under, fs::FsError> {
         let is_adopted = adopted.is_some();
         let files = match adopted {
@@ -374,7 +377,7 @@ impl Keeper<'_> {
             }
         };
         let what = if is_adopted { "taken up as an earlier build left it, on " } else { "on " };
-        self.tell("starting", &format!("{what}{}", executor.name));
+        self.tell("starting", &format!("{what}{}{again}", executor.name));
         let (tell, ended) = channel();
         let seen: Arc<parking_lot::Mutex<Option<Seen>>> = Arc::default();
         let watched = seen.clone();
@@ -389,6 +392,7 @@ impl Keeper<'_> {
             let Some(desk) = desk else { return };
             let word = match desk.run(request) {
                 Ended::Result(result) => how(&result.end),
+                Ended::Unreadable => "its result cannot be read".to_owned(),
                 Ended::Lost(why) | Ended::Refused(why) => style::clean(&why),
                 Ended::Cancelled => "it was cancelled".to_owned(),
                 Ended::Left => LEFT.to_owned(),
@@ -432,7 +436,7 @@ impl Keeper<'_> {
             if let Ok(said) = fs::read_capped(&files.log(), 64 << 20) {
                 let _ = fs::write_atomic(&log, &said, Durability::Unsynced);
             }
-            if files.result().is_some() || files.is_revoked() || self.is_told() {
+            if !files.is_open() || files.is_revoked() || self.is_told() {
                 let _ = files.remove();
             }
         }
