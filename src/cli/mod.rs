@@ -78,6 +78,8 @@ fn run(mut args: Vec<OsString>, known: Option<UpToDate>, bundle: Bundle) -> u8 {
     let mut session = Session::new(cli.globals, environment());
     session.ops.lookup = Some(variable);
     session.ops.build_words = commands::quick::words(&typed);
+    let words = typed.iter().skip(1).map(|word| word.to_str().map(style::shell_word));
+    session.ops.line = words.collect::<Option<Vec<_>>>().map(|words| words.join(" "));
     session.ops.known = known;
     session.ops.make = make;
     session.make_asks =

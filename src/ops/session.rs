@@ -93,6 +93,8 @@ pub struct Session {
     pub build_words: Option<&'static str>,
     /// make's jobserver, if make started this.
     pub make: Make,
+    /// The words that were typed after `planexe`, as a shell takes them.
+    pub line: Option<String>,
 }
 
 /// What a session has of who started planexe, without a run: to look at many runs, from many threads.
@@ -212,8 +214,9 @@ impl Session {
                 Error::usage(format!("the nearest run is above this folder: `{}`", shown(&run)))
                     .code("run_above")
                     .hint(format!(
-                        "if it is the one you mean: `planexe -C {} …`",
-                        planexe_ui::views::shell_word(&shown(&run))
+                        "if it is the one you mean: `planexe -C {} {}`",
+                        planexe_ui::views::shell_word(&shown(&run)),
+                        self.line.as_deref().unwrap_or("build")
                     ))
             }
             OpenError::NoFolder(dir) => Error::usage(format!("there is no folder `{}`", shown(&dir)))

@@ -76,6 +76,23 @@ fn a_command_line_that_means_nothing() {
     assert!(!space.exists("a.txt"));
 }
 
+/// A build does not go up by itself; what it says can be typed as it stands.
+#[test]
+fn from_a_folder_below_the_run_the_line_to_type_is_told() {
+    let space = Space::new();
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+    std::fs::create_dir(space.path("below")).unwrap();
+    let below = |line: &str| {
+        let line = line.replacen("planexe", env!("CARGO_BIN_EXE_planexe"), 1);
+        space.start(space.program("sh", &["-c", &format!("cd below && exec {line}")])).wait()
+    };
+    let out = below("planexe build a --json -j 2").exits(2);
+    let next = out.json()["error"]["next"][0].as_str().expect("a command").to_owned();
+    assert!(next.ends_with("build a --json -j 2"), "{next}");
+    below(&next).exits(0);
+    assert!(space.exists("a.txt"));
+}
+
 /// What only this system can be bent to.
 #[cfg(target_os = "linux")]
 mod linux {
