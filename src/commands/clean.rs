@@ -11,6 +11,9 @@ use planexe_base::style::{clean as harmless, count};
 use planexe_query::selection::Units;
 use planexe_ui::views::shell_word;
 
+/// So many tasks are named to be restored.
+const NAMED: usize = 8;
+
 /// What `planexe clean` takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CleanArgs {
@@ -144,16 +147,26 @@ fn told(goes: &[Goes]) -> String {
     let mut text = format!("cleaned {tasks}, {}", count(files as u64, "file"));
     let back: Vec<&Goes> =
         goes.iter().filter(|one| one.files.iter().any(|file| one.outputs.contains(file))).collect();
-    let family = |one: &&Goes| one.task.split_once('[').map(|(family, _)| family.to_owned());
-    match back[..] {
-        [] => {}
-        [one] => text += &format!("; `planexe restore {}` brings it back", shell_word(&one.task)),
-        [first, ref rest @ ..] => match family(&first)
-            .filter(|name| rest.iter().all(|one| family(one).as_ref() == Some(name)))
-        {
-            Some(name) => text += &format!("; `planexe restore {}` brings them back", shell_word(&name)),
-            None => text += &format!("; `planexe restore {} …` brings them back", shell_word(&first.task)),
-        },
+    let family = |one: &Goes| one.task.split('[').next().unwrap_or_default().to_owned();
+    // Several items of a fan-out by its name.
+    let mut names: Vec<(String, &str, usize)> = Vec::new();
+    for one in &back {
+        let name = family(one);
+        match names.iter().position(|(known, ..)| *known == name) {
+            Some(at) => names[at].2 += 1,
+            None if names.len() > NAMED => break,
+            None => names.push((name, &one.task, 1)),
+        }
+    }
+    let words: Vec<String> = names
+        .iter()
+        .map(|(name, task, items)| shell_word(if *items == 1 { task } else { name.as_str() }))
+        .collect();
+    match (back.len(), words.len()) {
+        (0, _) => {}
+        (1, _) => text += &format!("; `planexe restore {}` brings it back", words[0]),
+        (_, ..=NAMED) => text += &format!("; `planexe restore {}` brings them back", words.join(" ")),
+        _ => text += &format!("; `planexe restore {}` brings that one back, and so each", words[0]),
     }
     text
 }

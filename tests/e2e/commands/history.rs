@@ -39,7 +39,11 @@ fn invalidating_one_task_or_all_downstream() {
     space.build();
     assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
     let tree = space.tree();
-    space.run(&["clean", "b", "--downstream", "-y"]).exits(0).says(&["b.txt", "c.txt"]);
+    space.run(&["clean", "b", "--downstream", "-y"]).exits(0).says(&[
+        "b.txt",
+        "c.txt",
+        "`planexe restore b c` brings them back",
+    ]);
     assert!(space.exists("a.txt") && !space.exists("b.txt") && !space.exists("c.txt"));
     space.build();
     assert_eq!((server.counts(), space.tree()), (counts([("a", 1), ("b", 3), ("c", 2)]), tree));
