@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use planexe_base::exit;
+use planexe_pipeline::manifest::run::RunFile;
 
 use crate::README;
 
@@ -212,4 +213,23 @@ fn every_file_of_the_records_is_in_the_table() {
     listed.insert("lock".to_owned());
     let missing: Vec<&String> = given.difference(&listed).collect();
     assert!(missing.is_empty(), "not in docs/formats.md: {missing:?}");
+}
+
+#[test]
+fn states_and_keys_of_a_run_are_told() {
+    let page = include_str!("../../docs/formats.md");
+    let row = |start: &str| page.lines().find(|line| line.starts_with(start)).expect(start);
+    let stored = row("| `state` |");
+    for state in planexe_base::record::State::ALL {
+        assert_eq!(stored.contains(&format!("`{}`", state.name())), state.is_stored(), "{state}");
+        assert!(state.is_stored() || page.contains(&format!("`{}`", state.name())), "{state}");
+    }
+    let some = || Some(String::from("x"));
+    let run =
+        RunFile { pipeline: "x".into(), parent: some(), label: some(), created: some(), profile: some() };
+    let section = page.split("## The run directory").nth(1).and_then(|rest| rest.split("\n## ").next());
+    for line in run.to_text().lines() {
+        let key = line.split(' ').next().expect("a key");
+        assert!(section.expect("the section").contains(&format!("`{key}`")), "{key}");
+    }
 }
