@@ -123,6 +123,23 @@ fn one_that_is_never_ready_fails_those_who_need_it_and_says_why() {
 }
 
 #[test]
+fn a_program_that_is_not_there_is_named() {
+    let server = FakeLlm::new();
+    let space = serving(&server);
+    space.edit("pipeline.toml", "command = \"echo $$$$", "command = [\"no-such-server\"]\n#");
+    for executor in ["local", "detached"] {
+        space.edit(
+            "pipeline.toml",
+            "[services.llm]\n",
+            &format!("[services.llm]\nexecutor = \"{executor}\"\n"),
+        );
+        space.run(&["build"]).exits(1).says(&["service `llm` cannot be started: `no-such-server`: "]);
+        space.edit("pipeline.toml", &format!("executor = \"{executor}\"\n"), "");
+    }
+    assert_eq!(server.total(), 0);
+}
+
+#[test]
 fn one_that_ends_by_itself_is_started_again() {
     let server = FakeLlm::new();
     let space = serving(&server);

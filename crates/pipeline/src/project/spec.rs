@@ -416,6 +416,14 @@ pub enum Line {
 }
 
 impl Line {
+    /// The program that is started.
+    pub fn program(&self) -> &str {
+        match self {
+            Line::Argv(words) => words.first().map_or("", String::as_str),
+            Line::Shell(_) => "sh",
+        }
+    }
+
     /// As written: its words, or the one line.
     pub fn words(&self) -> Vec<String> {
         match self {

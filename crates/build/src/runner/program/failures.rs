@@ -51,10 +51,7 @@ pub(in super::super) fn explain(
             failure(FailureClass::Spawn, format!("there is no folder `{cwd}` to run in (cwd)"))
         }
         ProcessEnd::NotStarted(error) => {
-            let program = match &spec.line {
-                Line::Argv(words) => words.first().map_or("", String::as_str),
-                Line::Shell(_) => "sh",
-            };
+            let program = spec.line.program();
             failure(FailureClass::Spawn, format!("`{program}` cannot be started: {error}"))
         }
         ProcessEnd::Cancelled => failure(Class::Cancelled, "stopped"),

@@ -18,7 +18,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::process::{Lifeline, Limits, Looks, ProcessEnd};
 use planexe_base::record::{Failure, SCHEMA};
 use planexe_base::style;
-use planexe_pipeline::project::{ExecutorSpec, ReadyCheck, ServiceSpec, at_node};
+use planexe_pipeline::project::{CommandSpec, ExecutorSpec, ReadyCheck, ServiceSpec, at_node};
 use planexe_store::jobs::{Job, JobFiles};
 
 /// So long a service that was told to end is waited for.
@@ -194,11 +194,11 @@ impl Keeper<'_> {
             match under.ended.try_recv() {
                 Ok(_) if self.is_told() => return Ok(false),
                 Ok(why) => {
-                    return Err(failed(
-                        self.spec,
-                        format!("was not ready before it ended ({why})"),
-                        self.keep_log(under),
-                    ));
+                    let what = match why.starts_with(NOT_STARTED) {
+                        true => why.replacen(NOT_STARTED, "cannot be started", 1),
+                        false => format!("was not ready before it ended ({why})"),
+                    };
+                    return Err(failed(self.spec, what, self.keep_log(under)));
                 }
                 Err(std::sync::mpsc::TryRecvError::Disconnected) => {
                     return Err(failed(
@@ -349,7 +349,7 @@ impl Keeper<'_> {
                 Limits::default(),
                 Looks { cancel: Some(cancel), ..Looks::default() },
             );
-            let _ = tell.send(how(&end));
+            let _ = tell.send(how(&end, &spec.command));
         };
         let thread = std::thread::Builder::new().name("service program".into()).stack_size(256 * 1024);
         // Without a thread nobody tells, which is an end too.
@@ -388,10 +388,11 @@ impl Keeper<'_> {
             seen: Box::new(move |seen, _| *watched.lock() = Some(seen.clone())),
         };
         let desk = self.ctx.services.executors.desk(executor);
+        let (ctx, at) = (self.ctx.clone(), self.at);
         let run = move || {
             let Some(desk) = desk else { return };
             let word = match desk.run(request) {
-                Ended::Result(result) => how(&result.end),
+                Ended::Result(result) => how(&result.end, &ctx.project.services[at].command),
                 Ended::Unreadable => "its result cannot be read".to_owned(),
                 Ended::Lost(why) | Ended::Refused(why) => style::clean(&why),
                 Ended::Cancelled => "it was cancelled".to_owned(),
@@ -447,12 +448,17 @@ impl Keeper<'_> {
 /// What is told of one that goes on without the build.
 const LEFT: &str = "left";
 
+/// What is told of one whose program could not be started.
+const NOT_STARTED: &str = "it cannot be started";
+
 /// How its program ended, in words.
-fn how(end: &ProcessEnd) -> String {
+fn how(end: &ProcessEnd, command: &CommandSpec) -> String {
     match end {
         ProcessEnd::Exited(code) => format!("exit code {code}"),
         ProcessEnd::Signalled(signal) => format!("signal {signal}"),
-        ProcessEnd::NotStarted(why) => format!("it cannot be started: {}", style::clean(why)),
+        ProcessEnd::NotStarted(why) => {
+            format!("{NOT_STARTED}: `{}`: {}", style::clean(command.line.program()), style::clean(why))
+        }
         ProcessEnd::Cancelled | ProcessEnd::TimedOut | ProcessEnd::Stalled => "it was ended".to_owned(),
     }
 }
