@@ -233,3 +233,15 @@ fn states_and_keys_of_a_run_are_told() {
         assert!(section.expect("the section").contains(&format!("`{key}`")), "{key}");
     }
 }
+
+/// The numbers that the page of changes tells of the flagship and of the tools for agents.
+#[test]
+fn the_changes_count_tasks_and_tools_as_they_are() {
+    let changes = include_str!("../../CHANGELOG.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let flagship = include_str!("../../docs/flagship.md");
+    let tasks = flagship.split(" tasks: ").next().and_then(|before| before.split_whitespace().next_back());
+    assert!(changes.contains(&format!("in {} tasks, with recorded answers", tasks.expect("a number"))));
+    let calls = flagship.split("The sample plan takes ").nth(1).and_then(|rest| rest.split(' ').next());
+    assert!(changes.contains(&format!("the sample takes {} in all", calls.expect("a number"))));
+    assert!(changes.contains(&format!("{} tools, builds that outlive", planexe::mcp::tools::TOOLS.len())));
+}
