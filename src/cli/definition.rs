@@ -26,7 +26,8 @@ Examples:
 
 Exit codes:
   0    done
-  1    a task failed, or a file could not be read or written; of `build -q`: something is stale
+  1    a task failed, what was looked at does not hold (doctor, evidence check, touch), or a file
+       could not be read or written; of `build -q`: something is stale
   2    the command line, pipeline or set-up is wrong; nothing was run
   3    ended early on purpose: a person, gate, budget, pause, stop file
   75   another planexe is working on the run directory
