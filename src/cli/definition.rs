@@ -368,10 +368,10 @@ Examples:
 
 const EDIT_PLAN_EXAMPLES: &str = "\
 Examples:
-  planexe edit-plan                                 in $VISUAL or $EDITOR
-  planexe edit-plan --invalidate-from expert_review keep everything before it
-  planexe edit-plan --set new.txt -n                what a new text makes stale
-  planexe edit-plan --set - --all -y < new.txt      for scripts
+  planexe edit-plan                                  in $VISUAL or $EDITOR
+  planexe edit-plan --invalidate-from expert_review  keep everything before it
+  planexe edit-plan --set new.txt -n                 what a new text makes stale
+  planexe edit-plan --set - --all -y < new.txt       for scripts
 
 The former plan goes to history: `planexe restore plan.txt` brings it back.";
 
@@ -508,7 +508,7 @@ Examples:
   planexe keys bind ACME_API_KEY llm.acme.example";
 
 /// The whole definition, as help, man pages and completions show it.
-pub(super) fn definition() -> clap::Command {
+pub fn definition() -> clap::Command {
     fn with_repeated(command: clap::Command, repeated: &clap::Command) -> clap::Command {
         command.args(repeated.get_arguments()).mut_subcommands(|below| with_repeated(below, repeated))
     }

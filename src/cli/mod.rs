@@ -14,9 +14,9 @@ use planexe_ui::views as report;
 
 mod definition;
 
-pub use definition::{Cli, Command};
+pub use definition::{Cli, Command, definition};
 
-use definition::{definition, parse};
+use definition::parse;
 
 /// Reads the command line and the environment, runs the command, prints its error.
 /// `bundle` is the pipeline that comes with the binary: paths and texts.
