@@ -36,9 +36,9 @@ fn plant(space: &Space) {
     });
 }
 
-/// Errors of ten kinds, each in another document: what is planted, in what answer at what place, where it is found, and what
+/// Errors of many kinds: what is planted, in what answer at what place, where it is found, and what
 /// is said of it.
-const KINDS: [(&str, &str, &str, &str, &str); 12] = [
+const KINDS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "swot_analysis",
         "/strengths/1/detail",
@@ -122,6 +122,20 @@ const KINDS: [(&str, &str, &str, &str, &str); 12] = [
         "21 stalls at EUR 850 a month for 12 months come to EUR 241,200 a year",
         "pre_project_assessment.md",
         "comes to 214,200",
+    ),
+    (
+        "swot_analysis",
+        "/weaknesses/1/detail",
+        "Half of the EUR 7.9 million budget is not secured",
+        "swot_analysis.md",
+        "EUR 6,400,000 is the figure of the plan",
+    ),
+    (
+        "questions_and_answers",
+        "/pairs/1/answer",
+        "The EUR 240,000 soil clean-up is paid for",
+        "questions_and_answers.md",
+        "EUR 420,000 is the figure of the plan",
     ),
 ];
 

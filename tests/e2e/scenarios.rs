@@ -144,3 +144,52 @@ fn an_error_for_good_that_speaks_of_503_is_tried_once() {
         assert_eq!(failures.len(), 1, "{status}: {failures:#?}");
     }
 }
+
+/// What was recorded in `.planexe/` is not needed to see an edit; without the markers too, nothing is believed.
+#[test]
+fn the_folder_is_lost_and_the_plan_and_a_prompt_are_edited() {
+    let server = FakeLlm::new();
+    let space = space(&server, &chain(4));
+    space.build();
+    std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
+    space.edit("pipeline.toml", "TASK=t3\\n", "TASK=t3\\nAgain. ");
+    space.build();
+    assert_eq!(server.counts(), counts([("t1", 1), ("t2", 1), ("t3", 2), ("t4", 2)]));
+    std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
+    space.write("plan.txt", "Build a tunnel.\n");
+    space.build();
+    assert_eq!(server.counts(), counts([("t1", 2), ("t2", 2), ("t3", 3), ("t4", 3)]));
+    assert!(server.last("t1").prompt.contains("tunnel"));
+    space.assert_nothing_to_do(&server);
+    // Markers and all: what is there is nobody's, and is not taken for an answer.
+    std::fs::remove_dir_all(space.path(".planexe")).expect(".planexe");
+    for file in
+        space.files("").into_iter().filter(|file| file.ends_with(".DONE") || file.ends_with(".status"))
+    {
+        space.remove(&file);
+    }
+    space.build();
+    assert_eq!(server.counts(), counts([("t1", 3), ("t2", 3), ("t3", 4), ("t4", 4)]));
+    space.assert_nothing_to_do(&server);
+}
+
+/// An answer asked for anew costs its own call; its readers are asked if it is another.
+#[test]
+fn another_answer_asks_its_readers_and_the_same_does_not() {
+    let changed = std::sync::Arc::new(AtomicUsize::new(0));
+    let now = changed.clone();
+    let server = FakeLlm::scripted(move |call| match call.task.as_str() {
+        "t2" if now.load(Ordering::SeqCst) == 1 => "Another answer.\n".into(),
+        _ => Answer::Default,
+    });
+    let space = space(&server, &chain(5));
+    space.build();
+    space.remove("t2.txt.DONE");
+    space.build();
+    assert_eq!(server.total(), 5 + 1, "the same again");
+    changed.store(1, Ordering::SeqCst);
+    space.remove("t2.txt.DONE");
+    space.build();
+    assert_eq!(server.total(), 6 + 4, "and the three behind it");
+    space.assert_nothing_to_do(&server);
+}

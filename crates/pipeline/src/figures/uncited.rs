@@ -89,7 +89,7 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
                 let behind = || {
                     let first = at.checked_sub(1).and_then(|at| tokens.get(at))?;
                     let Token::Word(word) = &first.token else { return None };
-                    if !WHOLE.contains(&word.as_str()) {
+                    if !WHOLE.contains(&word.to_lowercase().as_str()) {
                         return None;
                     }
                     let rest = sentence[placed.at.1..].trim_start_matches([' ', '*', '_']);
