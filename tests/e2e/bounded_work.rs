@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{FakeLlm, Space, until};
+use crate::support::{Answer, FakeLlm, Space, until};
 
 /// A schema that takes an answer apart in more ways than anybody can wait for: three at each level.
 fn slow_schema() -> String {
@@ -263,4 +263,27 @@ fn templates_end_in_an_error_with_its_line() {
         let code = space.run(&["build"]).code;
         assert!(matches!(code, 1 | 2), "{code}");
     }
+}
+
+/// Threads that check answers want much room for their stacks. Where that cannot be had at once, nothing that was paid for
+/// is given up.
+#[test]
+#[cfg(target_os = "linux")]
+fn answers_are_checked_where_there_is_little_room_for_threads() {
+    let words = |n: usize| (0..5000).map(|word| format!("{}", word * 7919 % 9973 + n)).collect::<Vec<_>>();
+    let server = FakeLlm::scripted(move |request| Answer::Text(words(request.nth).join(" ")));
+    let mut tasks = String::new();
+    for n in 0..12 {
+        tasks += &format!(
+            "[task.t{n}]\noutputs = [\"t{n}.txt\"]\nprompt = \"TASK=t{n}\\nTell.\"\ncheck = {{ min_words = 3 }}\n\n"
+        );
+    }
+    let space = Space::with(&server, &tasks);
+    let line = "ulimit -v 500000 && exec \"$0\" build -s -j12";
+    let mut limited = space.program("/bin/sh", &["-c", line, env!("CARGO_BIN_EXE_planexe")]);
+    let out = limited.output().expect("a shell");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{said}");
+    space.assert_nothing_to_do(&server);
+    assert_eq!(server.total(), 12);
 }

@@ -126,6 +126,9 @@ fn apart_from<T: Send + 'static>(
             Left::TimeOver | Left::Unwanted => {
                 format!("the template takes longer than {} s", bounds::TIME.as_secs())
             }
+            Left::NoThread => {
+                "no thread can be had to render the template: is there no memory (`ulimit -v`)?".to_owned()
+            }
             Left::Failed => "the template cannot be rendered: the engine broke down".to_owned(),
         };
         let name = source.name.clone();

@@ -234,6 +234,8 @@ impl<'a> Asking<'a> {
         let (schema, check) = (self.spec.schema.as_deref(), self.question.check.as_deref());
         match check::validate_within(&reply.text, schema, check, time, &unwanted) {
             Err(Left::Unwanted) => Ok(Asked::Ended(self.ended_in_check())),
+            // The answer has nothing to do with it, and is checked by the next build.
+            Err(Left::NoThread) => Ok(Asked::Ended(Outcome::Failed(no_thread()))),
             Err(left) => {
                 // It is not taken up again: its check would take as long.
                 self.ctx.store.calls().mark(&name, AnswerState::Rejected)?;
@@ -509,6 +511,13 @@ fn unchecked(left: Left, time: Duration, limit: Option<Duration>) -> Failure {
         (_, None) => format!("checking its answer took longer than {} (timeout)", long(time)),
     };
     crate::runner::failure(Class::Timeout, Message::new(text).hint(hint))
+}
+
+/// The machine gives no thread to check an answer in.
+fn no_thread() -> Failure {
+    let text = "no thread can be had to check the answer: is there no memory (`ulimit -v`, `ulimit -u`)?";
+    let hint = "the answer is kept, and the next `planexe build` checks it";
+    crate::runner::failure(FailureClass::Io, Message::new(text).hint(hint))
 }
 
 /// When a wait of so long ends.
