@@ -323,7 +323,7 @@ A process is a run, a thread is a slot; waits stand on threads of their own. Und
 const WAIT_NOTES: &str = "\
 Exit codes:
   0    what was waited for happened; with `--for any`: the run is complete
-  1    the run failed; with `--for failed` and `--for human`: it is complete without
+  1    the run failed; with `--for failed` or `human`: it is complete without
   3    the run ended early, or a person is needed
   124  timed out
 
