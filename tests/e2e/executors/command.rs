@@ -67,6 +67,8 @@ fn what_it_left_is_cancelled_by_stop() {
     let space = queue();
     let build = space.spawn(&["build"]);
     until("the program to begin", || (space.tally("starts") == 1).then_some(()));
+    // From then on its number is noted.
+    until("the build to ask for it", || space.read("calls").contains("state j-1").then_some(()));
     build.kill9();
     space.run(&["stop"]).exits(0).says(&["ended"]);
     assert!(space.read("calls").contains("end j-1"));
