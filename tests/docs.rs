@@ -16,6 +16,8 @@ use planexe_pipeline::load::{Locations, load};
 
 #[path = "docs/command_lines.rs"]
 mod command_lines;
+#[path = "docs/flagship.rs"]
+mod flagship;
 #[path = "docs/keys.rs"]
 mod keys;
 #[path = "docs/lists.rs"]
