@@ -322,6 +322,24 @@ try {
     requestAnimationFrame(step);
   })`);
   ok(`5,000 items: overview after ${first} ms, graph after ${graph} ms, ${frames} frames a second while it is moved`);
+  // The timeline of as many, stretched so that it is wider than the screen.
+  await see(crowd, '#view=timeline');
+  await crowd.until('the timeline', `!!document.querySelector('.times svg')`, 60);
+  await crowd.eval(`(() => { const box = document.querySelector('.times'); box.focus(); for (let n = 0; n < 3; n++) box.dispatchEvent(new KeyboardEvent('keydown', { key: '+', bubbles: true })); })()`);
+  await crowd.until('a wide timeline', `document.querySelector('.times').scrollWidth > document.querySelector('.times').clientWidth + 200`, 60);
+  const moved = await crowd.eval(`new Promise((go) => {
+    const box = document.querySelector('.times');
+    let [count, step, begun] = [0, 3, performance.now()];
+    const frame = () => {
+      if (box.scrollLeft + box.clientWidth + 3 > box.scrollWidth || box.scrollLeft + step < 0) step = -step;
+      box.scrollLeft += step;
+      count += 1;
+      if (performance.now() - begun < 1000) requestAnimationFrame(frame);
+      else go(count);
+    };
+    requestAnimationFrame(frame);
+  })`);
+  ok(`their timeline: ${moved} frames a second while it is moved`);
   assert(process.env.PLANEXE.includes('/debug/') || (first < 2000 && graph < 2000 && frames >= 50), 'too slow');
   await see(crowd, '#view=timeline');
   await crowd.until('the timeline', `!!document.querySelector('.times svg')`, 60);
