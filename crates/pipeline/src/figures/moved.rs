@@ -173,6 +173,10 @@ mod tests {
             ("decide by 31 January 2027", "decide by 31 July 2027"),
             // History, or no date.
             (
+                "20 June to 10 August 2027, 01/03/2027, in June",
+                "20 December 2027 to 10 February 2028, 01/03/2027, in June",
+            ),
+            (
                 "since 2019, voted on 12 February 2026 (2026-08)",
                 "since 2019, voted on 12 February 2026 (2026-08)",
             ),
