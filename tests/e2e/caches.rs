@@ -319,11 +319,16 @@ fn any_change_is_seen_where_the_record_is_renewed() {
     changes_are_seen(PLAIN, 6);
 }
 
+/// How many rounds: `PLANEXE_ROUNDS=N` tries another number.
+fn rounds(usual: u32) -> u32 {
+    std::env::var("PLANEXE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
+
 fn changes_are_seen(tasks: &str, seed: u64) {
     let mut rng = Rng(seed);
     let (with, without) = (space_of(tasks), space_of(tasks));
     compare(&with, &without, "the first build");
-    for round in 0..90 {
+    for round in 0..rounds(36) {
         let (kind, which) = (rng.below(22), rng.next());
         let at = format!("round {round}: {}", change(&with, tasks, kind, which));
         change(&without, tasks, kind, which);
@@ -358,7 +363,7 @@ fn bytes_may_be_wrong(tasks: &str, seed: u64) {
     let mut rng = Rng(seed);
     let (with, without) = (space_of(tasks), space_of(tasks));
     compare(&with, &without, "the first build");
-    for round in 0..60 {
+    for round in 0..rounds(24) {
         std::thread::sleep(std::time::Duration::from_millis(60));
         with.run(&["build"]).exits(0);
         for cache in CACHES {

@@ -588,7 +588,7 @@ fn failing(case: &Case, sample: usize, sticky: bool, errors: &[(i32, &str)]) {
 #[test]
 fn killed_at_every_call_of_a_first_build() {
     if may_trace() {
-        killed(&Case::fresh(&["build"]), 24);
+        killed(&Case::fresh(&["build"]), 16);
         if all_points() {
             killed(&Case::fresh(&["build", "-j1"]), 0);
         }
@@ -598,7 +598,7 @@ fn killed_at_every_call_of_a_first_build() {
 #[test]
 fn killed_at_every_call_of_a_build_over_old_outputs() {
     if may_trace() {
-        killed(&Case::again(&["build"]), 24);
+        killed(&Case::again(&["build"]), 16);
         if all_points() {
             killed(&Case::again(&["build", "-j1"]), 0);
         }
@@ -608,8 +608,8 @@ fn killed_at_every_call_of_a_build_over_old_outputs() {
 #[test]
 fn a_torn_write_at_every_call() {
     if may_trace() {
-        torn(&Case::fresh(&["build"]), 20);
-        torn(&Case::again(&["build"]), 20);
+        torn(&Case::fresh(&["build"]), 14);
+        torn(&Case::again(&["build"]), 14);
     }
 }
 
@@ -617,7 +617,7 @@ fn a_torn_write_at_every_call() {
 fn a_power_cut_that_loses_contents_at_every_call() {
     if may_trace() {
         for case in power_cases() {
-            power_cut(&case, "power cut, contents lost", 12, |_| Box::new(ContentsLost));
+            power_cut(&case, "power cut, contents lost", 8, |_| Box::new(ContentsLost));
         }
     }
 }
@@ -626,7 +626,7 @@ fn a_power_cut_that_loses_contents_at_every_call() {
 fn a_power_cut_that_loses_all_that_was_not_synced_at_every_call() {
     if may_trace() {
         for case in power_cases() {
-            power_cut(&case, "power cut, all lost", 12, |_| Box::new(AllLost));
+            power_cut(&case, "power cut, all lost", 8, |_| Box::new(AllLost));
         }
     }
 }
@@ -637,7 +637,7 @@ fn a_power_cut_that_loses_some_of_it_at_every_call() {
         let seed = std::env::var("PLANEXE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1u64);
         let fate = |n: usize| Box::new(Seeded(seed << 32 | n as u64)) as Box<dyn Fate>;
         for case in power_cases() {
-            power_cut(&case, "power cut, some lost", 12, fate);
+            power_cut(&case, "power cut, some lost", 8, fate);
         }
     }
 }

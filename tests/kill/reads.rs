@@ -74,7 +74,7 @@ fn harmless_reads(case: &Case, what: &str, sample: usize, plan: impl Fn(usize) -
 #[test]
 fn a_read_fails_at_every_point() {
     if may_trace() {
-        failing_reads(&Case::again(&["build", "-j1"]), 40);
+        failing_reads(&Case::again(&["build", "-j1"]), 24);
         if all_points() {
             failing_reads(&Case::fresh(&["build", "-j1"]), 0);
         }
