@@ -44,8 +44,8 @@ fn retry_draws_again() {
     space.assert_nothing_to_do(&server);
 }
 
-#[test]
-fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
+/// A chain whose `b` fails the first time, beside a task that is held, so that the build goes on.
+fn failing_once() -> (FakeLlm, Space) {
     let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
         ("b", 0) => Answer::error(400, "no such field"),
         _ => Answer::Default,
@@ -56,6 +56,12 @@ fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
         space.read("pipeline.toml") + "\n[task.slow]\noutputs = [\"slow.txt\"]\nprompt = \"TASK=slow\\nx\"\n",
     );
     server.hold("slow");
+    (server, space)
+}
+
+#[test]
+fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
+    let (server, space) = failing_once();
     let build = space.spawn(&["build"]);
     until("b to fail", || (space.state("b") == "failed").then_some(()));
     space.run(&["retry", "b"]).exits(0);
@@ -67,16 +73,7 @@ fn attempts_are_counted_on_when_a_task_is_tried_anew_during_a_build() {
 
 #[test]
 fn a_retry_beside_a_suspended_build_does_not_wait_for_it_without_end() {
-    let server = FakeLlm::scripted(|request| match (request.task.as_str(), request.nth) {
-        ("b", 0) => Answer::error(400, "no such field"),
-        _ => Answer::Default,
-    });
-    let space = space(&server, CHAIN);
-    space.write(
-        "pipeline.toml",
-        space.read("pipeline.toml") + "\n[task.slow]\noutputs = [\"slow.txt\"]\nprompt = \"TASK=slow\\nx\"\n",
-    );
-    server.hold("slow");
+    let (server, space) = failing_once();
     let build = space.spawn(&["build"]);
     until("b to fail", || (space.state("b") == "failed").then_some(()));
     build.signal(rustix::process::Signal::STOP);

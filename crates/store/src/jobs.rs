@@ -191,8 +191,7 @@ impl JobFiles {
 
     /// What it left, if it is from this very attempt.
     pub fn result(&self) -> Result<Option<JobResult>, FsError> {
-        let bytes = fs::if_content(fs::read_capped(&self.dir.join("result.json"), LARGEST))?;
-        let result: Option<JobResult> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let result: Option<JobResult> = try_read(&self.dir.join("result.json"))?;
         Ok(result.filter(|result| result.fence == self.job.fence))
     }
 
@@ -230,7 +229,13 @@ impl JobFiles {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read_capped(path, LARGEST).ok()?).ok()
+    try_read(path).ok().flatten()
+}
+
+/// What the disk cannot read is an error; a file that is not there, or damaged, is none.
+fn try_read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FsError> {
+    let bytes = fs::if_content(fs::read_capped(path, LARGEST))?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 impl Store {
