@@ -15,6 +15,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const COOLDOWN: Duration = Duration::from_secs(15);
 /// Failures in a row that open the breaker.
 const BREAK_AFTER: u32 = 3;
+/// The longest pause of the breaker. One that comes to it breaks for longer than a moment.
+const LONGEST_BREAK: Duration = MINUTE;
 /// How long a limit is waited for where another model could answer.
 pub const WAIT_FOR_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// A limit that lasts so long is a usage limit: its server is parked, and one call finds out whether it is over.
@@ -86,6 +88,8 @@ pub struct Limiter {
     tokens: VecDeque<(Duration, i64)>,
     /// Failures in a row.
     failures: u32,
+    /// Calls in a row that it took and broke. One that is away or loading takes none, and is waited for.
+    broken: u32,
     /// Calls in a row that ran out of time.
     timeouts: u32,
     /// Until here it is left to those who have no other model: it let so many calls run out of time.
@@ -115,6 +119,7 @@ impl Limiter {
             starts: VecDeque::new(),
             tokens: VecDeque::new(),
             failures: 0,
+            broken: 0,
             timeouts: 0,
             silent_until: Duration::ZERO,
             clean: 0,
@@ -151,7 +156,11 @@ impl Limiter {
 
     /// Until when another model is asked, where there is one.
     pub fn held_long_until(&self, now: Duration) -> Option<Duration> {
-        self.is_held_long(now).then_some(self.hold_until.max(self.silent_until))
+        let breaks_until = match self.breaker {
+            Breaker::Open { until, .. } => until,
+            _ => Duration::ZERO,
+        };
+        self.is_held_long(now).then_some(self.hold_until.max(self.silent_until).max(breaks_until))
     }
 
     /// Calls at once that would start now.
@@ -163,7 +172,17 @@ impl Limiter {
     /// takes calls and answers none. One call now and then finds out whether it does again.
     pub fn is_held_long(&self, now: Duration) -> bool {
         let silent = self.timeouts >= BREAK_AFTER && (now < self.silent_until || self.in_flight > 0);
-        silent || self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
+        silent || self.breaks_for_long(now) || self.hold_until > now.saturating_add(WAIT_FOR_LIMIT)
+    }
+
+    /// Whether its server takes calls and breaks them, and has for about a minute. One call a minute finds out.
+    fn breaks_for_long(&self, now: Duration) -> bool {
+        let long = match self.breaker {
+            Breaker::Closed => false,
+            Breaker::Open { until, pause } => pause >= LONGEST_BREAK && (now < until || self.in_flight > 0),
+            Breaker::Probing { pause } => pause >= LONGEST_BREAK,
+        };
+        long && self.broken >= BREAK_AFTER
     }
 
     /// Whether the breaker keeps calls back, for a status line.
@@ -324,6 +343,7 @@ impl Limiter {
 
     fn mend(&mut self) {
         self.failures = 0;
+        self.broken = 0;
         self.timeouts = 0;
         self.breaker = Breaker::Closed;
     }
@@ -331,6 +351,11 @@ impl Limiter {
     fn fail(&mut self, now: Duration, class: Class, retry_after: Option<Duration>) {
         self.failures += 1;
         self.clean = 0;
+        match class {
+            Class::ServerError | Class::Cut => self.broken += 1,
+            Class::ServerLoading => self.broken = 0,
+            _ => {}
+        }
         if class == Class::Timeout {
             self.timeouts += 1;
             self.silent_until = now.saturating_add(WAIT_FOR_LIMIT);
@@ -342,10 +367,9 @@ impl Limiter {
             // Whether one that is loading is up again, its health tells.
             self.hold(now, if class == Class::ServerLoading { wait.min(WAIT_FOR_LIMIT) } else { wait });
         }
-        let (first, longest) = if self.limits.local { (2, 60) } else { (5, 60) };
-        let (first, longest) = (Duration::from_secs(first), Duration::from_secs(longest));
+        let first = Duration::from_secs(if self.limits.local { 2 } else { 5 });
         let pause = match self.breaker {
-            Breaker::Probing { pause } => (pause * 2).min(longest),
+            Breaker::Probing { pause } => (pause * 2).min(LONGEST_BREAK),
             // Others that were in flight fall with the first; they make nothing worse.
             Breaker::Open { .. } => return,
             // A server that says it is not there needs no third failure to be believed.
@@ -383,220 +407,4 @@ impl Limiter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn limiter(max_concurrent: u32, rpm: Option<u32>, tpm: Option<u64>, local: bool) -> Limiter {
-        Limiter::new(Limits { max_concurrent, rpm, tpm, local })
-    }
-
-    fn used(tokens: u64) -> Result<Usage, Class> {
-        Ok(Usage { input_tokens: tokens, ..Usage::default() })
-    }
-
-    /// Starts and finishes one call at once.
-    fn call(limiter: &mut Limiter, now: Duration, outcome: &Result<Usage, Class>) {
-        limiter.started(now, 10);
-        limiter.finished(now, outcome, None);
-    }
-
-    #[test]
-    fn who_lets_three_calls_run_out_of_time_is_left_to_those_who_have_no_other() {
-        let mut limiter = limiter(4, None, None, true);
-        for at in [10, 20] {
-            call(&mut limiter, S * at, &Err(Class::Timeout));
-            assert!(!limiter.is_held_long(S * at));
-        }
-        // An answer in between, and it begins anew.
-        call(&mut limiter, S * 30, &used(1));
-        for at in [40, 50, 60] {
-            assert!(!limiter.is_held_long(S * at));
-            call(&mut limiter, S * at, &Err(Class::Timeout));
-        }
-        assert!(limiter.is_held_long(S * 60));
-        // After a while one call finds out.
-        let later = S * 60 + WAIT_FOR_LIMIT;
-        assert!(!limiter.is_held_long(later));
-        assert_eq!(limiter.can_start(later, 0), Start::Ready);
-        limiter.started(later, 0);
-        assert!(limiter.is_held_long(later));
-        limiter.finished(later, &used(1), None);
-        assert!(!limiter.is_held_long(later));
-    }
-
-    #[test]
-    fn a_usage_limit_is_over_once_a_call_is_answered() {
-        const HOUR: Duration = Duration::from_secs(3600);
-        let refused = Err(Class::RateLimit);
-        let mut limiter = limiter(4, None, None, false);
-        for _ in 0..3 {
-            limiter.started(S, 10);
-        }
-        limiter.finished(S * 2, &refused, Some(HOUR));
-        // What was in flight says nothing of the time after.
-        limiter.finished(S * 3, &used(1), None);
-        limiter.finished(S * 4, &refused, Some(HOUR));
-        assert_eq!(limiter.can_start(S * 5, 10), Start::NotBefore(HOUR + S * 4));
-        assert_eq!(limiter.concurrency(), 4, "a usage limit says nothing of calls at once");
-        let mut now = HOUR + S * 4;
-        for (end, asked) in [(&refused, Some(HOUR)), (&refused, None), (&Err(Class::ServerError), None)] {
-            assert_eq!(limiter.can_start(now, 10), Start::Ready);
-            limiter.started(now, 10);
-            assert_eq!(limiter.can_start(now, 10), Start::Full, "one call finds out");
-            limiter.finished(now, end, asked);
-            assert!(limiter.is_parked());
-            if *end == refused {
-                let until = now + asked.unwrap_or(LONG_LIMIT);
-                assert_eq!(limiter.can_start(now, 10), Start::NotBefore(until));
-                // The clock of the wall may say so earlier, after a sleep.
-                now += S * 7;
-                limiter.limit_over(now);
-            }
-        }
-        call(&mut limiter, now, &used(1));
-        assert!(!limiter.is_parked());
-        limiter.started(now, 10);
-        assert_eq!(limiter.can_start(now, 10), Start::Ready);
-    }
-
-    #[test]
-    fn slots_fill_and_free() {
-        let mut limiter = limiter(2, None, None, false);
-        assert_eq!(limiter.can_start(S, 0), Start::Ready);
-        limiter.started(S, 0);
-        limiter.started(S, 0);
-        assert_eq!(limiter.can_start(S, 0), Start::Full);
-        limiter.finished(S * 2, &used(1), None);
-        assert_eq!(limiter.can_start(S * 2, 0), Start::Ready);
-    }
-
-    #[test]
-    fn requests_and_tokens_are_counted_over_a_minute() {
-        let mut limiter_r = limiter(100, Some(3), None, false);
-        for second in 10..13 {
-            assert_eq!(limiter_r.can_start(S * second, 0), Start::Ready);
-            call(&mut limiter_r, S * second, &used(1));
-        }
-        assert_eq!(limiter_r.can_start(S * 13, 0), Start::NotBefore(S * 70));
-        assert_eq!(limiter_r.can_start(S * 70, 0), Start::Ready);
-
-        let mut limiter_t = limiter(100, None, Some(1000), false);
-        limiter_t.started(S * 10, 600);
-        assert_eq!(limiter_t.can_start(S * 11, 600), Start::NotBefore(S * 70));
-        // It used less than was estimated.
-        limiter_t.finished(S * 12, &used(100), None);
-        assert_eq!(limiter_t.can_start(S * 12, 600), Start::Ready);
-        // What it did not use made room once, not again when the estimate leaves the window.
-        limiter_t.started(S * 13, 700);
-        limiter_t.finished(S * 60, &used(700), None);
-        limiter_t.started(S * 71, 300);
-        assert_eq!(limiter_t.can_start(S * 71, 300), Start::NotBefore(S * 73));
-        // One call larger than the allowance passes when nothing else is in the window.
-        assert_eq!(limiter_t.can_start(S * 200, 5000), Start::Ready);
-        limiter_t.started(S * 200, 5000);
-        assert_eq!(limiter_t.can_start(S * 201, 10), Start::NotBefore(S * 260));
-    }
-
-    #[test]
-    fn rate_limits_shrink_once_an_episode_and_clean_rounds_grow() {
-        let mut limiter = limiter(10, None, None, false);
-        for _ in 0..5 {
-            limiter.started(S, 0);
-        }
-        for _ in 0..5 {
-            limiter.finished(S * 2, &Err(Class::RateLimit), Some(S * 4));
-        }
-        assert_eq!(limiter.concurrency(), 8);
-        assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 6));
-        assert_eq!(limiter.can_start(S * 6, 0), Start::Ready);
-        call(&mut limiter, S * 6, &used(1));
-        assert_eq!(limiter.concurrency(), 8, "nothing grows while it cools down");
-        for _ in 0..8 {
-            call(&mut limiter, S * 60, &used(1));
-        }
-        assert_eq!(limiter.concurrency(), 9);
-        for _ in 0..1000 {
-            call(&mut limiter, S * 60, &used(1));
-        }
-        assert_eq!(limiter.concurrency(), 10);
-        for episode in 1..40 {
-            call(&mut limiter, S * 60 * (episode + 1), &Err(Class::RateLimit));
-        }
-        assert_eq!(limiter.concurrency(), 1);
-    }
-
-    #[test]
-    fn the_breaker_opens_probes_and_closes() {
-        let mut limiter = limiter(4, None, None, false);
-        for second in 1..=2 {
-            call(&mut limiter, S * second, &Err(Class::ServerError));
-        }
-        assert_eq!(limiter.can_start(S * 2, 0), Start::Ready);
-        call(&mut limiter, S * 3, &Err(Class::Connection));
-        assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 8));
-        // One probe, and no second beside it.
-        assert_eq!(limiter.can_start(S * 8, 0), Start::Ready);
-        limiter.started(S * 8, 0);
-        assert_eq!(limiter.can_start(S * 8, 0), Start::Full);
-        limiter.finished(S * 9, &Err(Class::ServerError), None);
-        assert_eq!(limiter.can_start(S * 9, 0), Start::NotBefore(S * 19));
-        limiter.started(S * 19, 0);
-        limiter.finished(S * 20, &used(1), None);
-        assert_eq!(limiter.can_start(S * 20, 0), Start::Ready);
-        assert!(!limiter.is_broken());
-        // A success between failures starts the count anew.
-        for class in [Class::ServerError, Class::ServerError] {
-            call(&mut limiter, S * 21, &Err(class));
-        }
-        call(&mut limiter, S * 21, &used(1));
-        call(&mut limiter, S * 21, &Err(Class::ServerError));
-        assert!(!limiter.is_broken());
-        // A probe that was cancelled says nothing: the next call is one.
-        for _ in 0..3 {
-            call(&mut limiter, S * 30, &Err(Class::ServerError));
-        }
-        limiter.started(S * 40, 0);
-        limiter.finished(S * 41, &Err(Class::Cancelled), None);
-        assert_eq!(limiter.can_start(S * 41, 0), Start::Ready);
-    }
-
-    #[test]
-    fn nothing_is_piled_on_a_local_server_that_ran_out_of_time() {
-        let mut limiter = limiter(4, None, None, true);
-        limiter.started(S, 0);
-        limiter.started(S, 0);
-        limiter.finished(S * 2, &Err(Class::Timeout), None);
-        assert_eq!(limiter.can_start(S * 2, 0), Start::Full);
-        limiter.finished(S * 3, &used(1), None);
-        assert_eq!(limiter.concurrency(), 4);
-        // It rests for as long as it may still be at work, or until it is found idle.
-        for found_idle in [false, true] {
-            limiter.started(S * 3, 0);
-            limiter.finished(S * 3, &Err(Class::Timeout), Some(S * 7));
-            assert_eq!(limiter.can_start(S * 3, 0), Start::NotBefore(S * 10));
-            if found_idle {
-                limiter.found_idle(S * 4);
-            }
-            assert_eq!(limiter.can_start(S * 4, 0) == Start::Ready, found_idle);
-            assert_eq!(limiter.can_start(S * 10, 0), Start::Ready);
-            call(&mut limiter, S * 10, &used(1));
-            limiter.rest_until = Duration::ZERO;
-        }
-        // One that is away is looked at by one call at a time, at growing intervals.
-        call(&mut limiter, S * 4, &Err(Class::ServerLoading));
-        let mut looks = vec![];
-        let mut now = S * 4;
-        for _ in 0..5 {
-            let Start::NotBefore(at) = limiter.can_start(now, 0) else { panic!() };
-            looks.push((at - now).as_secs());
-            now = at;
-            call(&mut limiter, now, &Err(Class::ServerLoading));
-        }
-        assert_eq!(looks, [2, 4, 8, 16, 32]);
-        assert!(matches!(limiter.can_start(now, 0), Start::NotBefore(_)));
-        limiter.found_up(now);
-        assert_eq!(limiter.can_start(now, 0), Start::Ready);
-    }
-}
+mod test;

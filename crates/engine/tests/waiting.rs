@@ -187,6 +187,39 @@ fn a_parked_model_is_asked_by_none_and_left_for_the_next_one() {
 }
 
 #[test]
+fn a_server_that_breaks_calls_for_a_minute_is_left_for_the_next_one() {
+    let mut build = Build::of(vec![asks(&[0]), asks(&[0, 1])], &[ONE, ONE]);
+    let (mut now, mut broken) = (ZERO, 0);
+    loop {
+        let started = build.starts(now);
+        if started.contains(&(1, Some(1))) {
+            break;
+        }
+        if started.is_empty() {
+            now = build.engine.wakeup(now).expect("a time");
+        }
+        for (task, at) in started {
+            assert_eq!(at, Some(0));
+            broken += 1;
+            build.engine.call_ended(build.ids[task], Err(Class::ServerError), None);
+            build.ends(task, again(ZERO, false), now);
+            if build.engine.is_held_long(0, now) {
+                assert_eq!(build.engine.left_alone(build.ids[1], now), None, "it asks the other one");
+            }
+        }
+        assert!(broken < 20, "it is left at some time");
+    }
+    assert!(build.engine.is_held_long(0, now) && now < seconds(200), "{now:?}");
+    // Who has no other asks it once a minute.
+    let then = build.engine.wakeup(now).expect("a time");
+    assert_eq!(then - now, seconds(60));
+    assert_eq!(build.starts(then), [(0, Some(0))]);
+    build.engine.call_ended(build.ids[0], Ok(Usage::default()), None);
+    build.ends(0, AttemptEnd::Done, then);
+    assert!(!build.engine.is_held_long(0, then));
+}
+
+#[test]
 fn a_local_server_that_is_at_work_on_a_call_given_up_is_left_alone() {
     let local = Limits { local: true, max_concurrent: 9, ..ONE };
     let mut build = Build::of(vec![asks(&[0])], &[local]);

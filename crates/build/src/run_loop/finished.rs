@@ -48,7 +48,7 @@ impl Build<'_> {
         let Finished { task: id, mut job, outcome } = finished;
         self.no_longer_running(id, &job, &outcome);
         self.judging.forget_files();
-        let timed_out = self.take_in_call(id, &mut job);
+        let failed = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
         let Handled { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
         if !matches!(end, AttemptEnd::Retry { .. } | AttemptEnd::NextPhase(_)) {
@@ -75,8 +75,8 @@ impl Build<'_> {
             let attempt = job.attempt;
             self.tell(Kind::TaskRetrying { task: name.clone(), attempt, failure, next, waits });
         }
-        if timed_out {
-            self.look_at_silence(&job);
+        if let Some(class) = failed {
+            self.look_at_failing(&job, class);
         }
         if retried {
             // It came to its end all the same.
@@ -98,9 +98,9 @@ impl Build<'_> {
         }
     }
 
-    /// What an attempt's call says of its endpoint, and of those that are closed by now. Whether it ran out of time.
-    fn take_in_call(&mut self, id: TaskId, job: &mut Job) -> bool {
-        let mut timed_out = false;
+    /// What an attempt's call says of its endpoint, and of those that are closed by now. How it failed, if it did.
+    fn take_in_call(&mut self, id: TaskId, job: &mut Job) -> Option<Class> {
+        let mut failed = None;
         if let Some((result, retry_after)) = job.history.call.take() {
             if let Ok(usage) = &result {
                 self.answered(job);
@@ -109,7 +109,7 @@ impl Build<'_> {
             if let (Err(Class::Timeout), Some(rest)) = (&result, retry_after) {
                 self.await_idle(job, rest);
             }
-            timed_out = matches!(result, Err(Class::Timeout));
+            failed = result.as_ref().err().copied();
             self.engine.call_ended(id, result, retry_after);
         }
         let now = self.now();
@@ -118,7 +118,7 @@ impl Build<'_> {
                 self.engine.on(Input::EndpointClosed(endpoint), now);
             }
         }
-        timed_out
+        failed
     }
 
     /// What the outcome of an attempt means, told to people and to the records of the build.

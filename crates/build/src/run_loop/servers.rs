@@ -13,7 +13,7 @@ use planexe_base::style;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::Event as Input;
 use planexe_llm::keys::Site;
-use planexe_llm::{Health, Provider, Usage, base_url};
+use planexe_llm::{Class, Health, Provider, Usage, base_url};
 use planexe_pipeline::manifest::types::Api;
 use planexe_pipeline::project::Endpoint;
 
@@ -29,6 +29,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub(super) struct Servers {
     /// Those that are away, by endpoint.
     awaited: HashMap<usize, Awaited>,
+    /// Endpoints that break their calls, once that was said.
+    failing: HashSet<usize>,
     /// Endpoints whose cost nobody knows, once that was said.
     uncounted: HashSet<usize>,
     /// Held while the build lives: who looks at servers for it ends with it.
@@ -175,6 +177,7 @@ impl Build<'_> {
     /// A server has answered: nobody waits for it any more.
     pub(super) fn answered(&mut self, job: &Job) {
         let Some(endpoint) = self.endpoint_of(job) else { return };
+        self.servers.failing.remove(&endpoint);
         if let Some(awaited) = self.servers.awaited.remove(&endpoint) {
             let name = &self.project.endpoints[endpoint].name;
             let time = style::duration(awaited.since.elapsed().as_secs_f64());
@@ -190,21 +193,28 @@ impl Build<'_> {
         (self.attempts.count() == 0).then(|| format!("waiting for `{name}` for {time}: {}", awaited.why))
     }
 
-    /// A server that lets one call after the other run out of time is not tried by every task anew, where there is
-    /// another model: said as it begins, and when a call that was to find out ran out of time too.
-    pub(super) fn look_at_silence(&mut self, job: &Job) {
+    /// A server that lets one call after the other run out of time, or breaks them, is not tried by every task anew, where
+    /// there is another model: said as it begins, and when a call that was to find out ran out of time too.
+    pub(super) fn look_at_failing(&mut self, job: &Job, class: Class) {
         let Some(endpoint) = self.endpoint_of(job).filter(|at| self.engine.is_held_long(*at, self.now()))
         else {
             return;
         };
         let prompt = job.asks(self.project);
-        if prompt.is_some_and(|prompt| prompt.models.len() > 1) {
-            let name = &self.project.endpoints[endpoint].name;
-            let message = format!(
-                "`{name}` lets one call after the other run out of time: tasks that have another model ask that one for the next 15m"
-            );
-            self.ctx.note(None, true, message);
+        if prompt.is_none_or(|prompt| prompt.models.len() < 2) {
+            return;
         }
+        let name = &self.project.endpoints[endpoint].name;
+        let message = match class {
+            Class::Timeout => format!(
+                "`{name}` lets one call after the other run out of time: tasks that have another model ask that one for the next 15m"
+            ),
+            Class::ServerError | Class::Cut if self.servers.failing.insert(endpoint) => format!(
+                "`{name}` breaks one call after the other: tasks that have another model ask that one, until one of the calls that try it each minute is answered"
+            ),
+            _ => return,
+        };
+        self.ctx.note(None, true, message);
     }
 
     /// A limit on money that cannot be counted is no limit: said once a model.

@@ -182,9 +182,14 @@ impl Engine {
         }
     }
 
-    /// How long the server of a task that is to ask it is left alone yet, by all tasks.
+    /// How long the server of a task that is to ask it is left alone yet, by all tasks; nothing if it asks another one.
     pub fn left_alone(&self, id: TaskId, now: Duration) -> Option<Duration> {
-        let needs = Needs { endpoint: Some(self.endpoint_of(id)?), ..Needs::default() };
+        let endpoint = self.endpoint_of(id)?;
+        let asked = |at: &usize| !self.closed.contains(at) && !self.slots.is_held_long(*at, now);
+        if self.slots.is_held_long(endpoint, now) && self.nodes[id.index()].work.endpoints.iter().any(asked) {
+            return None;
+        }
+        let needs = Needs { endpoint: Some(endpoint), ..Needs::default() };
         Some(self.slots.next_chance(needs, 0, now)?.saturating_sub(now))
     }
 
