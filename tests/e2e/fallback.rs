@@ -117,6 +117,21 @@ fn a_closed_model_is_asked_by_no_other_task() {
     assert_eq!(server.count(), 5);
 }
 
+/// Those that were not asked say why, the cause first, and what to do.
+#[test]
+fn tasks_of_a_closed_model_name_the_cause_and_a_remedy() {
+    let server = Wire::new(|_| reply(404, "", &Openai.error("x", "model not found, pull it")));
+    let space = space(&server, ["max_concurrent = 1"; 3], "model = \"first\"");
+    let task = "\n[task.b]\noutputs = [\"b.txt\"]\nmodel = \"first\"\nprompt = \"b it is\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + task);
+    space.run(&["build"]).exits(1);
+    assert_eq!(server.count(), 1);
+    let said = space.sidecar("b.txt")["failure"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(said.starts_with("HTTP 404: model not found"), "{said}");
+    assert!(said.contains("`first` takes no more calls in this build"), "{said}");
+    assert!(said.contains("hint: `planexe doctor` lists the models"), "{said}");
+}
+
 /// What waits for its turn at a model with a limit for hours goes to the next one as the task that met the limit does.
 #[test]
 fn a_limit_for_hours_holds_up_no_task_that_has_another_model() {

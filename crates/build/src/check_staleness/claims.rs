@@ -6,6 +6,7 @@ use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, FileKind};
 use planexe_base::message::Message;
 use planexe_base::record::{Failure, Marker};
+use planexe_base::style;
 use planexe_engine::graph::{Collision, Graph, Kind, Rival, Task, TaskId};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::manifest::paths;
@@ -141,7 +142,10 @@ impl StaleCheck<'_> {
             ));
         }
         let mut failure = self.is_source(output, self.project.guarded().matched(output)?)?;
-        let hint = format!("if it is what the item should have, take it as it is: `planexe touch {output}`");
+        let hint = format!(
+            "if it is what the item should have, take it as it is: `planexe touch {}`",
+            style::shell_word(output)
+        );
         failure.message.hints.push(hint.into());
         Some(failure)
     }

@@ -250,7 +250,7 @@ impl Evaluating<'_> {
 
     /// No score came: the evaluator cannot be reached, and the candidate waits; or what it says is no score.
     fn without_score(self, mut failed: Failure) -> Result<Outcome, FsError> {
-        let name = style::clean(&self.job.task.name);
+        let name = style::shell_word(&self.job.task.name);
         failed.of_evaluator = true;
         let unusable =
             [Class::Validation, Class::Truncated, Class::EmptyResponse, Class::Degenerate, Class::Refusal]
@@ -376,7 +376,8 @@ impl Evaluating<'_> {
     fn reject(&mut self, evaluation: &Evaluation) -> Result<Outcome, FsError> {
         let Self { ctx, job, candidate, .. } = self;
         retire(ctx, candidate)?;
-        let hint = format!("`planexe touch {}` takes the outputs as they are", style::clean(&job.task.name));
+        let hint =
+            format!("`planexe touch {}` takes the outputs as they are", style::shell_word(&job.task.name));
         Ok(Outcome::Failed(match &candidate.failure {
             Some(failed) => {
                 let text = format!("{}; {}", failed.message.text, said(evaluation));

@@ -20,6 +20,7 @@ use planexe_base::fs::{Durability, FsError};
 use planexe_base::message::Message;
 use planexe_base::process::Watchdog;
 use planexe_base::record::{Failure, State};
+use planexe_base::style;
 use planexe_llm::retry::Budgets;
 use planexe_pipeline::project::{Project, Recipe, Spec};
 use planexe_pipeline::task_inputs::InputError;
@@ -267,7 +268,8 @@ fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
     if !edited.is_empty() {
         ctx.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
         let files = edited.join("`, `");
-        ctx.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {name}`)"));
+        let typed = style::shell_word(&name);
+        ctx.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {typed}`)"));
     }
     // A template is rendered in no time, and a command says so once it takes longer than that.
     if spec.is_synced_late() {

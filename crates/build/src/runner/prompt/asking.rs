@@ -167,8 +167,13 @@ impl<'a> Asking<'a> {
             return Some(Outcome::Failed(crate::runner::failure(Class::Timeout, message)));
         }
         if let Some(why) = ctx.providers.closed_by(self.model()) {
-            let closed = format!("`{}` takes no more calls in this build", endpoint.name);
-            let message = why.message.clone().about(closed);
+            // The cause first: a line of a terminal shows no more of it.
+            let mut message = why.message.clone();
+            message.text.push_str(&format!("; `{}` takes no more calls in this build", endpoint.name));
+            // What came, no other task has.
+            if message.hints.is_empty() && why.class != Class::ServerError {
+                message = message.hint(advice::remedy(&why, endpoint, &job.task.name));
+            }
             let failed = crate::runner::failure(why.class, message);
             let recoverable = advice::is_recoverable(why.class);
             return Some(Outcome::Failed(Failure { recoverable, ..failed }));
