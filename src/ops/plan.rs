@@ -5,8 +5,10 @@ use crate::ops::build::{BuildOptions, Targets, budget, rules, slots, task_infos}
 use planexe_base::exit::Error;
 use planexe_base::fs;
 use planexe_base::run_phase::RunPhase;
+use planexe_build::check_staleness::Judgement;
 use planexe_engine::graph::{Graph, Kind as NodeKind, TaskId, is_item};
 use planexe_engine::scheduler::{Engine, Mode, Options, Resolution};
+use planexe_engine::staleness::Decision;
 use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_query::model_choice::asks;
@@ -134,7 +136,7 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
     let mut levels: Vec<Vec<PlanTask>> = Vec::new();
     let owner = RunLock::owner(opened.store.run_dir());
     let (mut stale, mut depends, mut fresh, mut calls, mut calls_at_most) = (0, 0, 0, 0, 0);
-    let (mut skipped, mut unknown_items) = (0, 0);
+    let (mut skipped, mut unknown_items, mut drift) = (0, 0, 0);
     let open = |id: &TaskId| {
         matches!(survey.settled.get(id), Some(Resolution::Stale | Resolution::DependsOn | Resolution::Failed))
     };
@@ -153,6 +155,9 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
             _ => continue,
         }
         if !open(&id) {
+            let drifts =
+                |judgement: &Judgement| matches!(judgement.decision, Decision::Fresh { drift: Some(_), .. });
+            drift += u32::from(survey.judgements.get(&id).is_some_and(drifts));
             continue;
         }
         unknown_items += u32::from(task.kind == NodeKind::Family);
@@ -206,6 +211,7 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         calls_at_most,
         skipped,
         unknown_items,
+        drift,
         guessed: 0,
         eta_s: None,
         cost_usd: None,

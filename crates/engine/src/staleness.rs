@@ -169,6 +169,18 @@ pub enum StaleReason {
 }
 
 impl StaleReason {
+    /// Whether it is a change of the task itself: not of what it reads, of its item, or of the tasks before it.
+    pub fn is_own(&self) -> bool {
+        match self {
+            StaleReason::Changed { part, .. } => {
+                let of_others = [ORDER, PATHS, "item", "index", "samples", "fingerprint"];
+                !part.starts_with("input.") && !of_others.contains(&part.as_str())
+            }
+            StaleReason::ModelChanged { .. } => true,
+            _ => false,
+        }
+    }
+
     /// One line for people.
     pub fn text(&self) -> String {
         match self {

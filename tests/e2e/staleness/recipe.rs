@@ -48,6 +48,46 @@ prompt = "prompts/a.md"
     space.assert_nothing_to_do(&server);
 }
 
+/// What was edited runs whatever comes out of what it reads, and a dry run says so; what only reads it depends on it.
+#[test]
+fn a_dry_run_tells_each_of_several_edits() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        r#"
+[task.a]
+outputs = ["a.txt"]
+command = "echo 1 > $out"
+
+[task.b]
+inputs = ["a.txt"]
+outputs = ["b.txt"]
+prompt = "TASK=b\nSum up {{ a }}"
+
+[task.c]
+inputs = ["b.txt"]
+outputs = ["c.txt"]
+prompt = "TASK=c\nShorten {{ b }}"
+"#,
+    );
+    space.build();
+    space.edit("pipeline.toml", "echo 1 >", "echo  1 >");
+    space.run(&["build", "-n"]).exits(0).says(&["Would run 1 task, and 2 more if", "0 calls", "at most 2"]);
+
+    space.edit("pipeline.toml", "Sum up", "Write out");
+    let said =
+        ["b  the prompt changed", "c  depends on b", "Would run 2 tasks, and 1 more if", "1 call expected"];
+    space.run(&["build", "-n"]).exits(0).says(&said);
+    space.run(&["explain", "b"]).exits(0).says(&["Stale: it will run", "the prompt changed"]);
+    // What it reads is another by now: what comes of that is open.
+    space.write("a.txt", "2\n");
+    space.run(&["build", "-n"]).exits(0).says(&["Would run 1 task, and 2 more if"]);
+    space.write("a.txt", "1\n");
+    space.build();
+    assert_eq!(server.count("b"), 2);
+    space.assert_nothing_to_do(&server);
+}
+
 #[test]
 fn a_template_changed() {
     let server = FakeLlm::new();
@@ -231,6 +271,7 @@ fn another_model_is_drift_until_it_is_said_to_count() {
     assert_fresh(&space);
     space.assert_nothing_to_do(&server);
     space.run(&["status"]).exits(0).says(&["drift"]);
+    space.run(&["build", "-n"]).exits(0).says(&["made with another model", "`--rebuild-on model`"]);
     space.run(&["build", "-q", "--rebuild-on", "model"]).exits(1);
     space.run(&["build", "--rebuild-on", "model"]).exits(0);
     assert_eq!(server.count("a"), 2);

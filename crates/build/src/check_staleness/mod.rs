@@ -158,6 +158,10 @@ impl StaleCheck<'_> {
             newer,
         };
         judgement.decision = staleness::judge(&facts);
+        if shallow && judgement.decision == Decision::DependsOn {
+            let changed = self.own_changes(graph, id, spec, &mut judgement, &models, rules);
+            judgement.decision = changed.unwrap_or(Decision::DependsOn);
+        }
         if let (Recipe::Human(_), Decision::Stale { edited, .. }) = (&spec.recipe, &mut judgement.decision) {
             // What a person wrote stays until a person writes something else.
             edited.clear();
@@ -170,6 +174,49 @@ impl StaleCheck<'_> {
             }
         }
         judgement
+    }
+
+    /// What it is to be made from besides what it reads, if that changed: then it runs whatever comes out of what it needs.
+    /// Nothing where the files it reads are not those it read, since the two cannot be told apart then, and where the
+    /// answer there may do.
+    fn own_changes(
+        &self,
+        graph: &Graph,
+        id: TaskId,
+        spec: &Spec,
+        judgement: &mut Judgement,
+        models: &[MadeWith],
+        rules: Rules,
+    ) -> Option<Decision> {
+        if rules.by_mtime || spec.when.is_some() || spec.uses(SAMPLES) {
+            return None;
+        }
+        let (made, inputs) = self.make(graph, &graph[id], spec, judgement).ok()??;
+        let Marker::Valid(done) = &judgement.marker else { return None };
+        if !changed_files(&done.inputs, &inputs.records()).is_empty() {
+            return None;
+        }
+        let facts = Facts {
+            marker: &judgement.marker,
+            status: None,
+            outputs: &judgement.seen,
+            fingerprint: Some(&made.fingerprint),
+            models,
+            rules,
+            newer: None,
+        };
+        match staleness::judge(&facts) {
+            Decision::Stale { reasons, redraw, try_existing: false, edited } => {
+                let reasons: Vec<StaleReason> = reasons.into_iter().filter(StaleReason::is_own).collect();
+                (!reasons.is_empty()).then_some(Decision::Stale {
+                    reasons,
+                    redraw,
+                    try_existing: false,
+                    edited,
+                })
+            }
+            _ => None,
+        }
     }
 
     /// How a task is judged, by its first output: as all are, or as a former build was told.

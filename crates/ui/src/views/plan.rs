@@ -45,6 +45,9 @@ pub struct PlanView {
     /// Fan-outs whose items are not known.
     #[serde(skip)]
     pub unknown_items: u32,
+    /// Tasks that are up to date, and were made with another model or other parameters.
+    #[serde(skip)]
+    pub drift: u32,
     /// Tasks of whose time nothing is known: nothing like them has run yet.
     #[serde(skip)]
     pub guessed: u64,
@@ -204,8 +207,9 @@ impl PlanView {
                     text += &format!("{}\n", style.wrap(&line, names + 5));
                 }
                 if verbose && !task.needs.is_empty() {
-                    text +=
-                        &format!("    {} needs {}\n", pad("", names), some_names(&task.needs, usize::MAX));
+                    let needs = some_names(&task.needs, usize::MAX);
+                    let line = format!("    {} needs {needs}", pad("", names));
+                    text += &format!("{}\n", style.wrap(&line, names + 5));
                 }
             }
         }
@@ -229,6 +233,14 @@ impl PlanView {
         if self.unknown_items > 0 {
             let tasks = style::count(u64::from(self.unknown_items), "task");
             text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
+        }
+        if self.drift > 0 {
+            let (was, them) = if self.drift == 1 { ("was", "it") } else { ("were", "them") };
+            let told = format!(
+                "{} {was} made with another model or other parameters, which makes nothing stale; `--rebuild-on model` would make {them} again.",
+                style::count(u64::from(self.drift), "task")
+            );
+            text += &format!("{}\n", style.wrap(&told, 2));
         }
         text
     }
@@ -300,13 +312,19 @@ impl PlanTask {
 
     /// Whether there is nothing to say of an item that is not said of another one.
     fn goes_with(&self, other: &PlanTask) -> bool {
-        let waits = |task: &PlanTask| task.verdict == Verdict::DependsOn && task.task.ends_with(']');
+        // Of items that are stale alone, a person wants the names.
+        let edited = |task: &PlanTask| {
+            !task.depends_on.is_empty() && task.reasons.iter().all(|reason| reason.code == "changed")
+        };
+        let waits = |task: &PlanTask| {
+            task.task.ends_with(']') && (task.verdict == Verdict::DependsOn || edited(task))
+        };
         waits(self)
             && waits(other)
+            && self.verdict == other.verdict
             && self.family() == other.family()
             && self.depends_on == other.depends_on
-            && self.reasons == other.reasons
-            && self.kept_answer == other.kept_answer
+            && self.remark() == other.remark()
     }
 
     fn remark(&self) -> String {

@@ -518,6 +518,7 @@ fn plan() -> PlanView {
         calls_at_most: 2,
         skipped: 0,
         unknown_items: 0,
+        drift: 0,
         guessed: 0,
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
@@ -528,10 +529,11 @@ fn plan() -> PlanView {
 #[test]
 fn items_of_which_the_same_is_to_be_said_are_one_line() {
     let mut plan = plan();
+    let like = plan.levels[1][0].clone();
     let item = |key: &str, on: &[&str]| PlanTask {
         task: format!("review[{key}]"),
         depends_on: on.iter().map(|name| name.to_string()).collect(),
-        ..plan.levels[1][0].clone()
+        ..like.clone()
     };
     let level = vec![item("a", &["B", "review"]), item("b", &["B", "review"]), item("c", &["review"])];
     plan.levels = vec![level];
@@ -539,6 +541,16 @@ fn items_of_which_the_same_is_to_be_said_are_one_line() {
     assert!(text.contains("  ? review \u{d7}2  depends on B\n"), "{text}");
     assert!(text.contains("  ? review[c]  depends on the list of its items\n"), "{text}");
     assert!(plan.text(&AT_80, true).contains("  ? review[b]  depends on B\n"));
+    // Edited, and waiting too: alike, if not by its digests. Items that are stale alone have their names.
+    let edited = |key: &str, on: &[&str]| PlanTask {
+        verdict: Verdict::Stale,
+        reasons: vec![Reason::new("changed", "the prompt changed")],
+        ..item(key, on)
+    };
+    plan.levels = vec![vec![edited("a", &["B"]), edited("b", &["B"]), edited("c", &[]), edited("d", &[])]];
+    let text = plan.text(&AT_80, false);
+    assert!(text.contains("  · review \u{d7}2  the prompt changed\n"), "{text}");
+    assert!(text.contains("  · review[c]  the prompt changed\n") && text.contains("review[d]"), "{text}");
 }
 
 #[test]
