@@ -38,6 +38,7 @@ mod counted;
 pub mod eval;
 mod eval_program;
 pub mod expand;
+mod former_jobs;
 pub mod gate;
 pub mod human;
 pub mod isolated;

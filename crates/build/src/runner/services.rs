@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{BuildContext, Job, failure};
-use crate::executor::{Executors, cancel_all};
+use super::{BuildContext, Job, failure, former_jobs};
+use crate::executor::Executors;
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::message::Message;
@@ -293,22 +293,10 @@ fn job_name(spec: &ServiceSpec) -> String {
 
 /// Ends jobs of services that are of no use.
 fn end(ctx: &BuildContext, jobs: &[JobFiles]) {
-    if jobs.is_empty() {
-        return;
-    }
-    let living: Vec<JobFiles> = jobs.iter().filter(|files| files.is_open()).cloned().collect();
-    for (_, problem) in cancel_all(&living, &ctx.project.executors, ctx.store.run_dir(), &ctx.planexe) {
-        ctx.note(None, true, format!("a service of a former build may still run: {problem}"));
-    }
-    let began = Instant::now();
-    let at_work = |files: &JobFiles| files.is_alive() == Some(true) && !files.is_revoked();
-    while living.iter().any(at_work) && began.elapsed() < keeper::LAST_WORDS {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    for files in jobs {
-        if let Err(error) = files.remove() {
-            ctx.note(None, true, error.to_string());
-        }
+    let told =
+        |why: String| ctx.note(None, true, format!("a service of a former build may still run: {why}"));
+    if let Err(error) = former_jobs::end(ctx, jobs, || true, told) {
+        ctx.note(None, true, error.to_string());
     }
 }
 

@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::super::program::Invocation;
-use super::super::{BuildContext, Job, Outcome, failure};
+use super::super::{BuildContext, Job, Outcome, failure, former_jobs};
+use crate::executor::Seen;
 use crate::executor::desk::{Desk, Ended, Request, Watcher};
-use crate::executor::{Seen, cancel_all};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
@@ -21,8 +20,6 @@ use planexe_base::style;
 use planexe_pipeline::project::{CommandSpec, ExecutorSpec};
 use planexe_store::jobs::{self, JobFiles, JobResult};
 
-/// So long a job that may still write to a task's outputs is waited for, once it was told to end.
-const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often an attempt that was lost is submitted again, where nothing is said.
 const RESUBMIT: u32 = 2;
 
@@ -97,23 +94,17 @@ fn fresh<'a>(
     Ok(Place { executor, desk, dir, fence, adopted: None, left: Cell::new(false), lost })
 }
 
-/// Ends jobs of a task that are of no use any more. What they write is not believed; but of those that work on the
-/// outputs themselves none may be at it when the next one begins.
+/// Ends jobs of a task that are of no use any more.
 fn end(ctx: &BuildContext, job: &Job, old: &[JobFiles]) -> Result<(), FsError> {
-    if old.is_empty() {
-        return Ok(());
-    }
-    let living: Vec<JobFiles> = old.iter().filter(|files| files.is_open()).cloned().collect();
-    for (_, problem) in cancel_all(&living, &ctx.project.executors, ctx.store.run_dir(), &ctx.planexe) {
-        let message = format!("a former attempt of it may still run, and is not believed: {problem}");
-        ctx.note(Some(&job.task.name), true, message);
-    }
-    let began = Instant::now();
-    let at_work = |files: &JobFiles| files.is_alive() == Some(true) && !files.is_revoked();
-    while living.iter().any(at_work) && began.elapsed() < LAST_WORDS && !ctx.cancel.is_killing() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    old.iter().try_for_each(JobFiles::remove)
+    former_jobs::end(
+        ctx,
+        old,
+        || !ctx.cancel.is_killing(),
+        |why| {
+            let message = format!("a former attempt of it may still run, and is not believed: {why}");
+            ctx.note(Some(&job.task.name), true, message);
+        },
+    )
 }
 
 /// Outputs that a build had begun to give their names when it was killed, as they were before.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::super::expand::Values;
+use super::super::former_jobs::LAST_WORDS;
 use super::super::program::{Invocation, tail_of, words_of};
 use super::{BuildContext, Entry, Stage, State, end, failed, job_name};
 use crate::executor::desk::{Ended, Request};
@@ -21,8 +22,6 @@ use planexe_base::style;
 use planexe_pipeline::project::{CommandSpec, ExecutorSpec, ReadyCheck, ServiceSpec, at_node};
 use planexe_store::jobs::{Job, JobFiles};
 
-/// So long a service that was told to end is waited for.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(10);
 /// How often one that ended by itself is started again in a build.
 const RESTARTS: u32 = 2;
 /// The first pause between two looks whether it is ready, and the longest.
