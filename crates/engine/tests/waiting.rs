@@ -7,9 +7,9 @@ use planexe_base::failure_class::Class;
 use planexe_base::limits::{Limits, Start};
 use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::scheduler::{
-    Action, AttemptEnd, Engine, Event, Judged, Mode, Options, Queue, TaskInfo, Work,
+    Action, AttemptEnd, Engine, Event, Judged, Mode, Options, Queue, ServiceIs, TaskInfo, Work,
 };
-use planexe_engine::slots::{AtOnce, Needs, Slots};
+use planexe_engine::slots::{AtOnce, Needs, Share, Slots};
 use support::decl;
 
 mod support;
@@ -343,4 +343,78 @@ fn a_call_of_a_task_s_own_program_takes_a_slot_like_any_other() {
     assert!(build.starts(ZERO).is_empty());
     build.engine.end_call(0, (Ok(Usage::default()), None), ZERO);
     assert_eq!(build.starts(ZERO), [(0, Some(0))]);
+}
+
+/// A program of this machine with so much memory, and the service it needs.
+fn program(memory: u64, service: Option<usize>) -> Work {
+    Work { cpu: true, share: Share { cpus: 1, memory, gpus: 0 }, service, ..Work::default() }
+}
+
+/// 10 MiB, and two services of which each takes 8; the first is behind the endpoint.
+fn served() -> Slots {
+    let share = Share { memory: 8, ..Share::default() };
+    Slots::new(&[ONE], &[], 9, 99).sharing(10, 1, &[]).serving(&[share, share], vec![Some(0)])
+}
+
+#[test]
+fn a_service_takes_its_share_from_the_first_task_on_until_it_has_ended() {
+    let tasks: [(&[usize], Work); 4] =
+        [(&[], asks(&[0])), (&[], program(4, None)), (&[], program(1, Some(0))), (&[], program(1, None))];
+    let mut build = Build::reading(&tasks, Vec::new(), served());
+    assert_eq!(build.starts(ZERO), [(0, Some(0)), (2, None), (3, None)], "4 MiB are not there");
+    assert!(build.engine.is_used(0) && !build.engine.is_used(1));
+    build.engine.answered(build.ids[0], Usage::default(), ZERO);
+    build.ends(2, AttemptEnd::Done, ZERO);
+    build.ends(0, AttemptEnd::Done, ZERO);
+    assert!(!build.engine.is_used(0));
+    assert!(build.engine.crowding(ZERO).is_empty(), "a task of this machine is at work: its end may do");
+    build.ends(3, AttemptEnd::Done, ZERO);
+    assert!(build.starts(ZERO).is_empty());
+    assert_eq!(build.engine.crowding(ZERO), [0], "else it would wait for ever");
+    build.engine.service_is(0, ServiceIs::Ending);
+    assert!(build.starts(ZERO).is_empty() && build.engine.crowding(ZERO).is_empty(), "it has not ended");
+    build.engine.service_is(0, ServiceIs::Gone);
+    assert_eq!(build.starts(ZERO), [(1, None)]);
+}
+
+#[test]
+fn a_task_never_waits_for_what_its_own_service_takes() {
+    // 8 and 4 are more than 10: alone, and without the other service.
+    let tasks: [(&[usize], Work); 3] =
+        [(&[], program(4, Some(1))), (&[], program(4, Some(1))), (&[1], asks(&[0]))];
+    let mut build = Build::reading(&tasks, Vec::new(), served());
+    assert_eq!(build.starts(ZERO), [(1, None)], "the longer way first, and the other when that is over");
+    build.ends(1, AttemptEnd::Done, ZERO);
+    assert_eq!(build.starts(ZERO), [(0, None)], "its own service is up, and does not stand in its way");
+    build.ends(0, AttemptEnd::Done, ZERO);
+    assert!(build.starts(ZERO).is_empty(), "two services of 8 do not fit into 10");
+    assert_eq!(build.engine.crowding(ZERO), [1]);
+    build.engine.service_is(1, ServiceIs::Gone);
+    assert_eq!(build.starts(ZERO), [(2, Some(0))]);
+    // It ends by itself, and the task starts it again: what it takes stays taken.
+    build.engine.service_is(0, ServiceIs::Gone);
+    assert!(build.engine.is_used(0));
+}
+
+#[test]
+fn a_service_that_is_used_soon_or_cannot_be_had_is_in_nobodys_way() {
+    let tasks: [(&[usize], Work); 2] = [(&[], asks(&[0])), (&[], program(4, None))];
+    let mut build = Build::reading(&tasks, Vec::new(), served());
+    assert_eq!(build.starts(ZERO), [(0, Some(0))]);
+    build.ends(0, again(seconds(5), false), ZERO);
+    assert!(build.starts(ZERO).is_empty());
+    assert!(build.engine.crowding(ZERO).is_empty(), "its task goes on in five seconds");
+    assert_eq!(build.starts(seconds(5)), [(0, Some(0))]);
+    build.ends(0, AttemptEnd::Failed, seconds(5));
+    build.engine.service_is(0, ServiceIs::Lost);
+    assert_eq!(build.starts(seconds(5)), [(1, None)]);
+    // Nothing is kept for one that cannot be had.
+    let mut slots = served();
+    slots.service_lost(0);
+    slots.take(Needs { service: Some(0), ..Needs::default() }, 0, ZERO);
+    assert!(slots.can_start(Needs { service: Some(1), ..Needs::default() }, 0, ZERO));
+    // One that is up without a task of ours takes its share as well.
+    let mut slots = served();
+    slots.service_up(0);
+    assert!(!slots.can_start(Needs { service: Some(1), ..Needs::default() }, 0, ZERO));
 }

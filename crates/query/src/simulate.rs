@@ -8,7 +8,7 @@ use std::time::Duration;
 use planexe_build::eta::Known;
 use planexe_build::run_loop::take_place;
 use planexe_engine::graph::{Graph, Item, TaskId};
-use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, Work};
+use planexe_engine::scheduler::{Action, AttemptEnd, Engine, Event, Judged, ServiceIs, Work};
 use planexe_llm::{Usage, cost};
 use planexe_pipeline::manifest::types::Budget;
 use planexe_pipeline::project::{Endpoint, Project, Recipe, Spec};
@@ -138,6 +138,7 @@ pub fn work(project: &Project, graph: &Graph, id: TaskId, asks: bool, tokens: u6
     let mut work = Work { endpoints, tokens, pool: spec.pool, lane: spec.lane(), ..Work::default() };
     if matches!(spec.recipe, Recipe::Command(_)) {
         take_place(project, &graph[id], &mut work);
+        work.service = spec.service;
     }
     work
 }
@@ -228,6 +229,12 @@ pub fn predict(
                     Action::Settled(_) | Action::Mixed { .. } | Action::CancelAll => {}
                 }
             }
+        }
+        // A service that nobody uses makes room.
+        let crowding = engine.crowding(now);
+        if !crowding.is_empty() {
+            crowding.into_iter().for_each(|service| engine.service_is(service, ServiceIs::Gone));
+            continue;
         }
         predicted.queue.most = predicted.queue.most.max(waiting);
         let next = running.peek().map(|&Reverse((end, ..))| end);

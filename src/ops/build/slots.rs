@@ -5,11 +5,11 @@ use crate::ops::build::BuildOptions;
 use std::collections::HashSet;
 
 use planexe_base::cores;
-use planexe_base::machine;
 use planexe_base::open_files;
 use planexe_base::style;
 use planexe_build::jobserver::Make;
-use planexe_engine::slots::Slots;
+use planexe_build::run_loop::share_of;
+use planexe_engine::slots::{Share, Slots};
 use planexe_llm::limits::Limits;
 use planexe_pipeline::manifest::types::ExecutorKind;
 use planexe_pipeline::project::Project;
@@ -72,16 +72,22 @@ pub fn slots_with(project: &Project, jobs: Option<u32>, set: impl Fn(usize, &mut
     // And while what a program left is put down, another runs.
     let beside = if all > 1 { all.min(cores) } else { 0 };
     let threads = all.saturating_add(beside).min(at_work).min(1024) as usize;
-    let (memory, gpus) = shared(project);
-    (Slots::new(&endpoints, &pools, cpu, all).sharing(memory, gpus, &turns), threads)
+    let (memory, gpus) = project.shared_here();
+    let slots = Slots::new(&endpoints, &pools, cpu, all).sharing(memory, gpus.into(), &turns);
+    let served_by = (0..project.endpoints.len()).map(|at| project.service_of(at)).collect();
+    (slots.serving(&shares(project), served_by), threads)
 }
 
-/// Memory (MiB) and GPUs that tasks on this machine share.
-fn shared(project: &Project) -> (u64, u64) {
-    let local = project.executors.iter().find(|it| it.kind == ExecutorKind::Local).map(|it| &it.table);
-    let memory = local.and_then(|it| it.memory.as_ref()?.mebibytes().ok());
-    let gpus = local.and_then(|it| it.gpus).unwrap_or(1);
-    (memory.or_else(machine::memory_mebibytes).unwrap_or(u64::MAX), gpus.into())
+/// What each service takes of this machine. One that can never start takes nothing: the first task that needs it is to
+/// fail at once.
+fn shares(project: &Project) -> Vec<Share> {
+    let (memory, gpus) = project.shared_here();
+    let share = |service| {
+        let taken = project.taken_here(service);
+        let fits = taken.memory <= memory && taken.gpus <= gpus;
+        if fits { share_of(taken) } else { Share::default() }
+    };
+    project.services.iter().map(share).collect()
 }
 
 /// Make's jobserver, if commands are to take turns with what make runs.

@@ -195,6 +195,29 @@ fn one_that_is_idle_is_ended_and_started_again_for_the_next_task() {
 }
 
 #[test]
+fn what_it_takes_of_this_machine_is_taken_from_tasks_and_it_makes_room_rather_than_stand_in_the_way() {
+    let space = Space::new();
+    // `other` fits only without the server, which is kept for `s2`, which is after `other`.
+    let other = "until [ ! -e ../up ] || [ -e ../never ]; do echo >> ../beside.log; touch ../never; done";
+    let tasks = chain(&[("s1", "true"), ("other", other), ("s2", "true")]);
+    let tasks = tasks.replace("[task.other]\n", "[task.other]\nresources = { memory = \"6G\" }\n");
+    let keys = "resources = { memory = \"6G\" }\n\n[executors.local]\nmemory = \"10G\"";
+    space.write("pipeline.toml", ready_at_once("while :; do sleep 0.05; done", keys) + &tasks);
+    space.run(&["build"]).exits(0).says(&["service llm: stopped, other tasks need its room"]);
+    assert_eq!(states(&space), ["starting", "ready", "stopped", "starting", "ready", "stopped"]);
+    assert_eq!(space.tally("beside"), 0, "they were never there at the same time");
+
+    // More than this machine has: told at once, whatever else runs.
+    space.edit("pipeline.toml", "[executors.local]\nmemory = \"10G\"", "");
+    space.edit("pipeline.toml", "memory = \"6G\" }\n\n", "memory = \"900T\" }\n\n");
+    let out = space.run(&["build", "-B"]).exits(1);
+    out.says(&[
+        "service `llm` cannot be started: it takes 900T of memory",
+        "hint: say less in its `resources`",
+    ]);
+}
+
+#[test]
 fn one_that_ends_by_itself_for_the_third_time_fails_who_needs_it_next() {
     let space = Space::new();
     let failed = "until grep -q 'ended by itself 3 times' events.jsonl; do sleep 0.02; done";

@@ -40,7 +40,7 @@ use reporting::Reporting;
 pub use request::{Completion, Edits, Ended, Failed, Stopped, Wanted};
 use servers::Servers;
 use slots::Slots;
-pub use slots::take_place;
+pub use slots::{share_of, take_place};
 use steering::Steering;
 use tally::Tally;
 

@@ -13,6 +13,7 @@ use planexe_engine::scheduler::Work;
 use planexe_engine::slots::Share;
 use planexe_llm::cache;
 use planexe_llm::config::Model;
+use planexe_pipeline::manifest::executors::Taken;
 use planexe_pipeline::project::{Evaluator, Project, PromptSpec, Recipe};
 use planexe_store::candidates::{Candidate, CandidateFile};
 
@@ -69,6 +70,7 @@ impl Build<'_> {
             Recipe::Command(_) if prepared.is_some_and(|it| it.as_it_is) => {}
             Recipe::Command(_) => {
                 take_place(self.project, &self.engine.graph()[id], &mut work);
+                work.service = spec.service;
                 work.calls = spec.recipe.calls().map(|calls| calls.endpoint);
             }
             Recipe::Prompt(prompt) => {
@@ -127,8 +129,13 @@ pub fn take_place(project: &Project, task: &Task, work: &mut Work) {
     work.elsewhere = project.spec(task).executor;
     if project.executor(task).is_none_or(|executor| executor.kind.is_here()) {
         work.cpu = true;
-        work.share = Share { cpus: taken.cpus, memory: taken.memory, gpus: taken.gpus };
+        work.share = share_of(taken);
     }
+}
+
+/// What a task or a service takes of this machine.
+pub fn share_of(taken: Taken) -> Share {
+    Share { cpus: taken.cpus, memory: taken.memory, gpus: taken.gpus }
 }
 
 /// Tokens of so many bytes of text, about: more than most texts have, so that a limit per minute is rather kept.

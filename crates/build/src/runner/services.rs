@@ -18,6 +18,7 @@ use planexe_base::cancel::{Cancel, Level};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::message::Message;
 use planexe_base::record::Failure;
+use planexe_engine::scheduler::ServiceIs;
 use planexe_pipeline::project::{Project, ServiceSpec};
 use planexe_store::jobs::JobFiles;
 use planexe_store::live::Serving;
@@ -55,6 +56,8 @@ struct State {
     node: Option<String>,
     /// When it was used last.
     used: Option<Instant>,
+    /// It is ended for others that take what it takes of this machine.
+    makes_room: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -176,6 +179,27 @@ impl Services {
         }
     }
 
+    /// How a service stands, to those who share this machine with it.
+    pub fn stands(&self, service: usize) -> ServiceIs {
+        match self.entries[service].state.lock().stage {
+            Stage::Off => ServiceIs::Gone,
+            Stage::Wanted | Stage::Starting | Stage::Ready => ServiceIs::Up,
+            Stage::Ending => ServiceIs::Ending,
+            Stage::Failed(_) => ServiceIs::Lost,
+        }
+    }
+
+    /// Ends a service that nobody uses, since others need what it takes of this machine. Whether it does.
+    pub fn make_room(&self, service: usize) -> bool {
+        let entry = &self.entries[service];
+        if entry.users.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
+        entry.change(|state| state.makes_room = true);
+        entry.end();
+        true
+    }
+
     fn start(&self, ctx: &Arc<BuildContext>, at: usize) {
         let entry = &self.entries[at];
         let mut keeper = entry.keeper.lock();
@@ -188,7 +212,7 @@ impl Services {
             None => ctx.cancel.of_one(),
             Some(_) => Cancel::new(),
         };
-        entry.change(|state| state.stage = Stage::Starting);
+        entry.change(|state| (state.stage, state.makes_room) = (Stage::Starting, false));
         let (own, told) = (ctx.clone(), cancel.clone());
         let thread = std::thread::Builder::new().name("service".into()).stack_size(512 * 1024);
         match thread.spawn(move || keeper::keep(&own, at, &told)) {

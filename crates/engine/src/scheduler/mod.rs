@@ -26,7 +26,8 @@ mod reopen;
 mod told;
 
 pub use protocol::{
-    Action, AttemptEnd, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, Target, TaskInfo, Work,
+    Action, AttemptEnd, Event, Judged, Mode, OnFailure, Options, Queue, Resolution, ServiceIs, Target,
+    TaskInfo, Work,
 };
 
 use alike::Follower;
@@ -104,6 +105,8 @@ pub struct Engine {
     paused: bool,
     failed: bool,
     active: usize,
+    /// Of those the ones with an attempt.
+    at_work: usize,
     /// Who is at work in a lane.
     lanes: HashMap<usize, TaskId>,
     /// Whose turn it is in a lane, and the tasks before it.
@@ -136,6 +139,7 @@ impl Engine {
             paused: false,
             failed: false,
             active: 0,
+            at_work: 0,
             lanes: HashMap::new(),
             turns: HashMap::new(),
             books: Vec::new(),
@@ -338,6 +342,7 @@ impl Engine {
 
     fn ended(&mut self, id: TaskId, end: AttemptEnd, now: Duration) {
         self.active -= 1;
+        self.at_work -= 1;
         let came = matches!(self.nodes[id.index()].call, Some((Ok(_), _)));
         self.lead_no_more(id, came, now);
         if let Some(held) = self.nodes[id.index()].held.take() {
@@ -523,6 +528,21 @@ impl Engine {
     /// Sets how many commands may run at once.
     pub fn set_cores(&mut self, cores: u32) {
         self.slots.set_cores(cores);
+    }
+
+    /// How a service stands: what it takes of this machine is taken while it is up.
+    pub fn service_is(&mut self, service: usize, is: ServiceIs) {
+        match is {
+            ServiceIs::Up => self.slots.service_up(service),
+            ServiceIs::Ending => self.slots.service_ends(service),
+            ServiceIs::Gone => self.slots.service_gone(service),
+            ServiceIs::Lost => self.slots.service_lost(service),
+        }
+    }
+
+    /// Whether a task at work needs a service.
+    pub fn is_used(&self, service: usize) -> bool {
+        self.slots.is_used(service)
     }
 
     /// Tells how a task's call ended, before [`Event::Ended`]: what its endpoint's limits learn from.

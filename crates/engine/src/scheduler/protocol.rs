@@ -49,6 +49,8 @@ pub struct Work {
     /// The endpoint that its own program calls: it takes none of its slots, and does not start before its usage limit
     /// is over.
     pub calls: Option<usize>,
+    /// The service that its own program needs.
+    pub service: Option<usize>,
     /// The named pool it takes a slot of.
     pub pool: Option<usize>,
     /// The lane it has to itself, from its start until it is made.
@@ -123,6 +125,19 @@ pub enum Event {
     Cancel(Level),
     /// Nothing starts while true.
     Pause(bool),
+}
+
+/// How a service stands that tasks need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceIs {
+    /// It runs, or is about to.
+    Up,
+    /// It is told to end.
+    Ending,
+    /// It does not run.
+    Gone,
+    /// It cannot be had in this build.
+    Lost,
 }
 
 /// What to do outside.

@@ -53,8 +53,8 @@ impl Engine {
             self.nodes[id.index()].endpoint = open.unwrap_or(from.min(work.endpoints.len() - 1));
             open.map(|at| work.endpoints[at])
         };
-        let Work { cpu, share, elsewhere, calls, pool, lane, .. } = work;
-        let needs = Needs { endpoint, cpu, share, elsewhere, calls, pool, lane };
+        let Work { cpu, share, elsewhere, calls, service, pool, lane, .. } = work;
+        let needs = Needs { endpoint, cpu, share, elsewhere, calls, service, pool, lane };
         if let Some(endpoint) = endpoint {
             self.count_prompt(id, endpoint);
         }
@@ -150,6 +150,7 @@ impl Engine {
             node.held = Some(needs);
             node.attempts += 1;
             self.active += 1;
+            self.at_work += 1;
             let endpoint = (!node.work.endpoints.is_empty()).then_some(node.endpoint);
             self.actions.push_back(Action::Start { task: id, attempt: node.attempts, endpoint });
         }
@@ -173,13 +174,44 @@ impl Engine {
         if best.is_none_or(|best| after.as_ref().is_some_and(|after| after >= best)) {
             return;
         }
-        if let Some(endpoint) = held.endpoint {
+        if held.endpoint.is_some() {
             self.nodes[id.index()].held = Some(Needs { endpoint: None, ..held });
-            self.slots.free_endpoint(endpoint, (Ok(usage), None), now);
+            self.slots.release_call(held, (Ok(usage), None), now);
         } else if self.slots.are_several() {
             self.nodes[id.index()].held = None;
             self.slots.release(held, None, now);
         }
+    }
+
+    /// Services that nobody uses and that keep what is ready from its start, as they take too much of this machine: to be
+    /// ended, and started again for the next task that needs one. Without that a task would wait for the memory of a
+    /// server that is kept for a task after it. None while a task of this machine is at work, since that one's end may do
+    /// as well, or while it is being found out who needs one next.
+    pub fn crowding(&self, now: Duration) -> Vec<usize> {
+        let mut idle = self.slots.idle_services();
+        let is_settling = self.active > self.at_work || !self.actions.is_empty();
+        if idle.is_empty() || is_settling || !self.may_start() || self.slots.is_shared_by_tasks() {
+            return Vec::new();
+        }
+        // One that is between two attempts is as good as used.
+        for &Reverse((_, id)) in &self.backoff {
+            let node = &self.nodes[id.index()];
+            let endpoint = node.work.endpoints.get(node.endpoint).copied();
+            let needs =
+                Needs { endpoint, calls: node.work.calls, service: node.work.service, ..Needs::default() };
+            idle.retain(|service| !self.slots.needs_service(needs, *service));
+        }
+        if idle.is_empty() {
+            return idle;
+        }
+        let waiting = self.ready.iter();
+        let waiting = waiting.filter_map(|(&needs, heap)| Some((needs, self.next_of(needs, heap)?)));
+        let crowded = waiting.filter_map(|(needs, candidate)| {
+            let tokens = self.nodes[candidate.task.index()].work.tokens;
+            let by = self.slots.crowded_out_by(needs, tokens, now, &idle);
+            (!by.is_empty()).then_some((candidate, by))
+        });
+        crowded.max_by(|(one, _), (other, _)| one.cmp(other)).map_or_else(Vec::new, |(_, by)| by)
     }
 
     /// How long the server of a task that is to ask it is left alone yet, by all tasks; nothing if it asks another one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Loader;
 use super::spec::line_of;
-use crate::manifest::executors::{self, Taken};
+use crate::manifest::executors;
 use crate::manifest::types::{Command, Env, ExecutorKind, Service};
 use crate::project::{CommandSpec, ReadyCheck, ServiceSpec};
 use planexe_base::record::Digest;
@@ -41,14 +41,6 @@ impl Loader<'_> {
             }
             (None, None) => return None,
         };
-        let mut taken = Taken { cpus: 1, ..Taken::default() };
-        let of_executor = service.executor.as_ref().and_then(|name| executors::find(tables, name)?.1);
-        for resources in of_executor.map(|table| &table.resources).into_iter().chain([&service.resources]) {
-            for (key, amount) in executors::amounts(resources) {
-                // What cannot be read is told elsewhere.
-                let _ = amount.as_ref().map(|amount| executors::read(key, amount, &mut taken));
-            }
-        }
         let same = (&service.command, &service.executor, &service.env, &service.cwd, &service.resources);
         Some(ServiceSpec {
             name: name.to_owned(),
@@ -65,7 +57,7 @@ impl Loader<'_> {
             within: service.ready_within.map_or(READY_WITHIN, |span| span.0),
             idle: service.idle.map(|span| span.0),
             executor,
-            taken,
+            taken: executors::of_service(tables, service),
             digest: Digest::of(&serde_json::to_vec(&same).unwrap_or_default()),
         })
     }

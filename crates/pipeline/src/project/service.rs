@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{CommandSpec, Project, Spec};
-use crate::manifest::executors::Taken;
+use crate::manifest::executors::{self, Taken};
+use planexe_base::machine;
 use planexe_base::record::Digest;
 
 /// A server for tasks and models.
@@ -21,7 +22,7 @@ pub struct ServiceSpec {
     pub idle: Option<Duration>,
     /// Position in [`Project::executors`] of where it runs; none if it is a program of the build.
     pub executor: Option<usize>,
-    /// What it takes there.
+    /// What it takes there; no core unless that is said.
     pub taken: Taken,
     /// Of all that makes it the same server.
     pub digest: Digest,
@@ -37,6 +38,18 @@ pub enum ReadyCheck {
 }
 
 impl Project {
+    /// MiB of memory and GPUs that tasks and services of this machine share.
+    pub fn shared_here(&self) -> (u64, u32) {
+        let shared = executors::shared(&self.tables.executors);
+        (shared.memory.or_else(machine::memory_mebibytes).unwrap_or(u64::MAX), shared.gpus)
+    }
+
+    /// What a service takes of this machine; nothing if it runs elsewhere.
+    pub fn taken_here(&self, service: &ServiceSpec) -> Taken {
+        let is_here = service.executor.is_none_or(|at| self.executors[at].kind.is_here());
+        if is_here { service.taken } else { Taken::default() }
+    }
+
     /// The service of a model, by their positions.
     pub fn service_of(&self, endpoint: usize) -> Option<usize> {
         let name = self.endpoints[endpoint].model.service.as_ref()?;

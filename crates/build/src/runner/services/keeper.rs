@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use super::super::expand::Values;
 use super::super::former_jobs::LAST_WORDS;
 use super::super::program::{Invocation, tail_of, words_of};
-use super::{BuildContext, Entry, Stage, State, end, failed, job_name};
+use super::{BuildContext, Entry, Stage, State, end, failed, failure, job_name};
 use crate::executor::desk::{Ended, Request};
 use crate::executor::{Seen, programs};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::clock;
 use planexe_base::event::Kind;
+use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability};
+use planexe_base::message::Message;
 use planexe_base::process::{Lifeline, Limits, Looks, ProcessEnd};
 use planexe_base::record::{Failure, SCHEMA};
 use planexe_base::style;
+use planexe_pipeline::manifest::executors::memory_in_words;
 use planexe_pipeline::project::{CommandSpec, ExecutorSpec, ReadyCheck, ServiceSpec, at_node};
 use planexe_store::jobs::{Job, JobFiles};
 
@@ -85,6 +88,13 @@ impl Keeper<'_> {
         self.cancel.is_killing()
     }
 
+    fn why_ended(&self) -> &'static str {
+        match self.entry.state.lock().makes_room {
+            true => "other tasks need its room; the next task that needs it starts it again",
+            false => "nothing needs it any more",
+        }
+    }
+
     /// Until it is told to end; a word on how it ended.
     fn serve(&self) -> Result<&'static str, Failure> {
         let mut restarts = 0;
@@ -110,14 +120,14 @@ impl Keeper<'_> {
                 if self.is_told() {
                     let _ = under.ended.recv_timeout(LAST_WORDS * 3);
                     self.keep_log(&under);
-                    return Ok("nothing needs it any more");
+                    return Ok(self.why_ended());
                 }
                 match under.ended.recv_timeout(Duration::from_millis(100)) {
                     Err(RecvTimeoutError::Timeout) => {}
                     // It was told while it was listened for: not by itself.
                     _ if self.is_told() => {
                         self.keep_log(&under);
-                        return Ok("nothing needs it any more");
+                        return Ok(self.why_ended());
                     }
                     Ok(why) => break why,
                     Err(RecvTimeoutError::Disconnected) => break "it ended".to_owned(),
@@ -303,6 +313,9 @@ impl Keeper<'_> {
 
     /// `again`: why it is not the first time, if it is not, for people.
     fn start(&self, adopted: Option<JobFiles>, again: &str) -> Result<Under, Failure> {
+        if adopted.is_none() {
+            self.fits()?;
+        }
         let unfit = |why: String| failed(self.spec, format!("cannot be started: {why}"), String::new());
         let values = Values { inputs: &[], outputs: &[], key: None, item: None, item_file: None };
         let (words, arguments) = words_of(&self.spec.command, &values)?;
@@ -326,6 +339,27 @@ impl Keeper<'_> {
                 under.map_err(|error| unfit(error.to_string()))
             }
         }
+    }
+
+    /// Whether this machine has what it takes at all: no task would ever be out of its way.
+    fn fits(&self) -> Result<(), Failure> {
+        let project = &self.ctx.project;
+        let (taken, (memory, gpus)) = (project.taken_here(self.spec), project.shared_here());
+        if taken.memory <= memory && taken.gpus <= gpus {
+            return Ok(());
+        }
+        let name = &self.spec.name;
+        let what = match taken.memory > memory {
+            true => format!(
+                "{} of memory, and tasks and services here share {}",
+                memory_in_words(taken.memory),
+                memory_in_words(memory)
+            ),
+            false => format!("{} GPUs, and tasks and services here share {gpus}", taken.gpus),
+        };
+        let message = Message::new(format!("service `{name}` cannot be started: it takes {what}"));
+        let message = message.hint("say less in its `resources`, or more in `[executors.local]`");
+        Err(failure(FailureClass::Service, message))
     }
 
     fn log(&self) -> Result<PathBuf, fs::FsError> {
@@ -420,7 +454,7 @@ impl Keeper<'_> {
             place: invocation.place,
             env: env.into_iter().map(|(name, value)| (name, text(value))).collect(),
             env_remove,
-            cpus: taken.cpus,
+            cpus: taken.cpus.max(1),
             memory_mib: taken.memory,
             gpus: taken.gpus,
             time_s: taken.time,

@@ -3,8 +3,7 @@
 use super::{Checker, Diagnostic, TablePath, suggest};
 use crate::key_path;
 use crate::manifest::executors;
-use crate::manifest::types::at_node;
-use crate::manifest::types::{Command, Ready, Service};
+use crate::manifest::types::{Command, Ready, Service, at_node};
 
 impl Checker<'_> {
     pub(super) fn services(&mut self) {
@@ -45,12 +44,44 @@ impl Checker<'_> {
         if let Some(executor) = &service.executor {
             self.executor_name(&at.then("executor"), executor);
         }
+        self.fits_here(at, name, service);
         let resources = at.then("resources");
         self.resources(&resources, &service.resources);
         for key in executors::templates(&service.resources) {
             self.add(
                 Diagnostic::at(resources.then(key), format!("`{key}` of service `{name}` is a template"))
                     .wanted("wanted an amount: a service has no item"),
+            );
+        }
+    }
+
+    /// A server of this machine that could never start: it takes more than there is to share, by what the pipeline says.
+    fn fits_here(&mut self, at: &TablePath, name: &str, service: &Service) {
+        let tables = &self.tables.executors;
+        let kind = service.executor.as_ref().map(|name| executors::find(tables, name));
+        if !kind.is_none_or(|found| found.is_some_and(|(kind, _)| kind.is_here())) {
+            return;
+        }
+        let (taken, shared) = (executors::of_service(tables, service), executors::shared(tables));
+        let amounts = [
+            ("cpus", u64::from(taken.cpus), shared.cpus.map(u64::from)),
+            ("memory", taken.memory, shared.memory),
+            ("gpus", taken.gpus.into(), Some(shared.gpus.into())),
+        ];
+        for (key, takes, most) in amounts {
+            let Some(most) = most.filter(|most| takes > *most) else { continue };
+            let amount = |n: u64| if key == "memory" { executors::memory_in_words(n) } else { n.to_string() };
+            self.add(
+                Diagnostic::at(
+                    at.then("resources").then(key),
+                    format!(
+                        "service `{name}` takes {key} {}, and this machine shares {}",
+                        amount(takes),
+                        amount(most)
+                    ),
+                )
+                .wanted("it could never start")
+                .hint(format!("say less here, or more as `{key}` in `[executors.local]`")),
             );
         }
     }
