@@ -64,10 +64,11 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
         findings.extend(of_programs(opened, session.variable("PATH").as_deref()));
         findings.extend(executors::of_executors(opened, session.variable("PATH").as_deref()));
     }
+    let mut answering = Vec::new();
     if let (Ok(opened), Ok(ring)) = (&opened, session.keys()) {
         findings.extend(of_webhooks(opened, &ring));
-        let path = session.variable("PATH");
-        findings.extend(executors::of_services(opened, path.as_deref(), &ring, args.offline));
+        answering = if args.offline { Vec::new() } else { executors::answering(opened, &ring) };
+        findings.extend(executors::of_services(opened, session.variable("PATH").as_deref(), &answering));
     }
     // Of a pipeline with faults all models, else those that a task may ask.
     let all = models_of(&located.locations).unwrap_or_default();
@@ -83,12 +84,11 @@ pub fn run(session: &Session, args: &DoctorArgs) -> Result<u8, Error> {
             // One whose key stands in the way is not asked as well.
             let used: Vec<&Endpoint> =
                 used.into_iter().filter(|endpoint| key_of(endpoint, &ring).problem.is_none()).collect();
-            // What a service serves is there while that runs.
-            let used: Vec<&Endpoint> =
-                used.into_iter().filter(|endpoint| endpoint.model.service.is_none()).collect();
             if !args.offline {
                 let folder = located.locations.pipeline.parent().unwrap_or(Path::new(""));
-                findings.extend(of_models(&used, folder, &ring, args.call));
+                let (used, unserved) = served(opened.as_ref().ok(), used, &answering);
+                findings.extend(of_models(&used.iter().collect::<Vec<_>>(), folder, &ring, args.call));
+                findings.extend(unserved);
             }
         }
         Err(error) => {
@@ -118,12 +118,37 @@ fn pipeline(opened: &Opened) -> String {
     format!("{}, {}, no faults", clean(&project.name), count(project.specs.len() as u64, "task"))
 }
 
+/// The models that can be asked now, where they are; and those of services that are not up.
+fn served(
+    opened: Option<&Opened>,
+    used: Vec<&Endpoint>,
+    answering: &[Option<String>],
+) -> (Vec<Endpoint>, Vec<Finding>) {
+    let (mut asked, mut unserved) = (Vec::new(), Vec::new());
+    for endpoint in used {
+        match (&endpoint.model.service, opened) {
+            (None, _) => asked.push(endpoint.clone()),
+            // What a service serves is there while that runs.
+            (Some(_), None) => {}
+            (Some(service), Some(opened)) => {
+                match executors::of_model(opened, endpoint, service, answering) {
+                    Ok(there) => asked.push(there),
+                    Err(finding) => unserved.push(finding),
+                }
+            }
+        }
+    }
+    (asked, unserved)
+}
+
 /// Whether a task may ask a model.
 fn is_used(opened: Option<&Opened>, endpoint: &Endpoint) -> bool {
     let Some(opened) = opened else { return true };
     let project = &opened.project;
-    let mut asked = project.specs.iter().flat_map(|spec| spec.prompts()).flat_map(|prompt| &prompt.models);
-    asked.any(|&at| project.endpoints[at].name == endpoint.name)
+    let asked = project.specs.iter().flat_map(|spec| spec.prompts()).flat_map(|prompt| prompt.models.clone());
+    let called = project.specs.iter().flat_map(|spec| spec.commands()).filter_map(|command| command.calls);
+    let mut all = asked.chain(called.map(|calls| calls.endpoint));
+    all.any(|at| project.endpoints[at].name == endpoint.name)
 }
 
 /// The key of a model; nothing if it needs none.

@@ -297,9 +297,14 @@ fn one_that_an_executor_keeps_is_taken_up_by_the_next_build_or_ended_by_it() {
 fn what_is_up_already_is_used_and_left_as_it_is() {
     let server = FakeLlm::new();
     let space = serving(&server);
+    let doctor = || space.run(&["doctor"]).stdout;
+    assert!(doctor().contains("m: not asked, since service `llm` is not up"));
     for path in ["../up", "../end"] {
         space.write(path, "");
     }
+    let found = doctor();
+    assert!(found.contains("`llm` is up already: a build uses it, and leaves it as it is"), "{found}");
+    assert!(found.contains("m: `x` is not among the 1 model there"), "it is asked: {found}");
     space.build().says(&["kept by somebody else"]);
     assert_eq!((space.tally("served"), server.count("a")), (0, 1));
 }

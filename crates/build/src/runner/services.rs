@@ -20,10 +20,13 @@ use planexe_base::message::Message;
 use planexe_base::record::Failure;
 use planexe_engine::scheduler::ServiceIs;
 use planexe_pipeline::project::{Project, ServiceSpec};
+use planexe_store::Store;
 use planexe_store::jobs::JobFiles;
 use planexe_store::live::Serving;
 
 mod keeper;
+
+pub use keeper::says_ready;
 
 /// Between two looks of an attempt that waits at whether it is to end.
 const LISTEN: Duration = Duration::from_millis(100);
@@ -313,6 +316,12 @@ const PREFIX: &str = "service ";
 /// The name of a service as a job.
 fn job_name(spec: &ServiceSpec) -> String {
     format!("{PREFIX}{}", spec.name)
+}
+
+/// The job of a service that an executor has, of this build or as an earlier one left it.
+pub fn job_of(store: &Store, spec: &ServiceSpec) -> Option<JobFiles> {
+    let jobs = store.jobs_of(&job_name(spec)).ok()?;
+    jobs.into_iter().rfind(|files| files.is_open() && !files.is_revoked())
 }
 
 /// Ends jobs of services that are of no use.

@@ -1,7 +1,7 @@
 //! The thread of a service: starts it, looks whether it is ready, starts it again if it ends by itself, and ends it.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -301,13 +301,7 @@ impl Keeper<'_> {
                 let status = self.ctx.providers.status_of(&at_node(url, node));
                 status.is_ok_and(|status| (200..300).contains(&status))
             }
-            ReadyCheck::Command(words) => {
-                let less = planexe_llm::keys::hidden_but(&self.spec.command.env_names);
-                let more = [("PLANEXE_NODE".to_owned(), node.to_owned())];
-                let more = self.spec.command.env_set.iter().chain(&more);
-                let asked = programs::ask_with(words, self.ctx.store.run_dir(), &less, more);
-                asked.is_ok_and(|answer| answer.is_success())
-            }
+            ReadyCheck::Command(words) => says_ready(self.spec, words, self.ctx.store.run_dir(), node),
         }
     }
 
@@ -476,6 +470,14 @@ impl Keeper<'_> {
         }
         fs::read_capped(&log, 64 << 20).map(|said| tail_of(&said)).unwrap_or_default()
     }
+}
+
+/// Whether the ready command of a service says that it is ready, on a host.
+pub fn says_ready(spec: &ServiceSpec, words: &[String], run: &Path, node: &str) -> bool {
+    let less = planexe_llm::keys::hidden_but(&spec.command.env_names);
+    let more = [("PLANEXE_NODE".to_owned(), node.to_owned())];
+    let more = spec.command.env_set.iter().chain(&more);
+    programs::ask_with(words, run, &less, more).is_ok_and(|answer| answer.is_success())
 }
 
 /// What is told of one that goes on without the build.
