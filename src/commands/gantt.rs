@@ -20,6 +20,7 @@ use planexe_pipeline::open::Opened;
 use planexe_plan_execution::gantt::schedule::Schedule;
 use planexe_plan_execution::gantt::{self, At, Chart, Facts, Span};
 use planexe_query::task_state as standing;
+use planexe_query::timeline::timeline;
 use planexe_store::index::Index;
 use planexe_ui::views::redrawn;
 
@@ -134,6 +135,16 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
         project.specs.iter().filter_map(|spec| Some((spec.name.clone(), spec.description.clone()?)));
     let titles: HashMap<String, String> = described.collect();
     let expected = if schedule.is_some() { HashMap::new() } else { expected(opened, index, seen, now) };
+    let executors = project
+        .specs
+        .iter()
+        .filter_map(|spec| Some((spec.name.clone(), project.executors[spec.executor?].name.clone())));
+    let executors: HashMap<String, String> = executors.collect();
+    // Of a run whose events cannot be read there is nothing to tell.
+    let services = match project.services.is_empty() {
+        true => Vec::new(),
+        false => gantt::services(&timeline(&opened.store).unwrap_or_default(), now),
+    };
     gantt::chart(&Facts {
         title: project.name.clone(),
         phase: seen.phase,
@@ -143,6 +154,8 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
         groups: &groups,
         expected: &expected,
         schedule,
+        executors: &executors,
+        services,
     })
 }
 

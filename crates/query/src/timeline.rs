@@ -27,7 +27,7 @@ fn of(events: &[Event], calls: &[UsageLine]) -> Timeline {
         calls.iter().filter_map(|call| microseconds(&call.timestamp)).fold(gathered.now, Micros::max);
     gathered.end_all("running");
     let mut all = gathered.all;
-    for slices in [&mut all.builds, &mut all.attempts, &mut all.waits] {
+    for slices in [&mut all.builds, &mut all.attempts, &mut all.waits, &mut all.services] {
         slices.sort_by(|a, b| (a.from, a.to, &a.name).cmp(&(b.from, b.to, &b.name)));
     }
     slot(&mut all.attempts);
@@ -44,6 +44,10 @@ struct Gathered {
     /// By task: what is open of it.
     open: BTreeMap<String, (Slice, bool)>,
     paused: Option<Slice>,
+    /// By service: what is open of it, and how often it was started.
+    services: BTreeMap<String, Slice>,
+    /// The row of each service.
+    rows: Vec<String>,
 }
 
 impl Gathered {
@@ -85,6 +89,7 @@ impl Gathered {
             Kind::TaskFailed { task, failure, .. } => self.end(task, failure.class.name(), None),
             Kind::TaskSkipped { task } => self.end(task, "skipped", None),
             Kind::TaskStopped { task } => self.end(task, "stopped", None),
+            Kind::ServiceChanged { service, state, .. } => self.service(service, state),
             Kind::TaskStale { .. }
             | Kind::TaskProgress { .. }
             | Kind::TaskStalled { .. }
@@ -93,7 +98,6 @@ impl Gathered {
             | Kind::BatchSubmitted { .. }
             | Kind::BatchEnded { .. }
             | Kind::BatchStuck { .. }
-            | Kind::ServiceChanged { .. }
             | Kind::Note { .. } => {}
         }
     }
@@ -115,6 +119,35 @@ impl Gathered {
         if works { &mut self.all.attempts } else { &mut self.all.waits }.push(slice);
     }
 
+    /// A service is starting, ready, or neither any more. One that starts while it is up has ended by itself.
+    fn service(&mut self, service: &str, state: &str) {
+        let mut attempt = 1;
+        if let Some(before) = self.services.get(service) {
+            attempt = before.attempt + u32::from(state == "starting");
+            let outcome = if state == "starting" { "ended" } else { state };
+            self.end_service(service, outcome);
+        }
+        let kind = match state {
+            "starting" => "starting",
+            "ready" => "service",
+            _ => return,
+        };
+        let row = self.rows.iter().position(|known| known == service).unwrap_or(self.rows.len());
+        if row == self.rows.len() {
+            self.rows.push(service.to_owned());
+        }
+        let (name, from) = (service.to_owned(), self.now);
+        let slice = Slice { slot: row, kind, name, from, attempt, ..Slice::default() };
+        self.services.insert(service.to_owned(), slice);
+    }
+
+    fn end_service(&mut self, service: &str, outcome: &str) {
+        if let Some(mut slice) = self.services.remove(service) {
+            (slice.to, slice.outcome) = (self.now, outcome.to_owned());
+            self.all.services.push(slice);
+        }
+    }
+
     fn end_pause(&mut self, outcome: &str) {
         if let Some(mut slice) = self.paused.take() {
             (slice.to, slice.outcome) = (self.now, outcome.to_owned());
@@ -127,6 +160,9 @@ impl Gathered {
         self.end_pause(outcome);
         while let Some(task) = self.open.keys().next().cloned() {
             self.end(&task, if outcome == "running" { outcome } else { "interrupted" }, None);
+        }
+        while let Some(service) = self.services.keys().next().cloned() {
+            self.end_service(&service, if outcome == "running" { outcome } else { "interrupted" });
         }
         if let Some(mut build) = self.build.take() {
             (build.to, build.outcome) = (self.now, outcome.to_owned());

@@ -1,6 +1,7 @@
 //! `[services]`: servers that are started for the tasks and models that name them, and ended when nothing needs them.
 
 use rustix::process::{Pid, Signal};
+use serde_json::json;
 
 use crate::support::{FakeLlm, Space, until};
 
@@ -154,10 +155,28 @@ fn one_that_ends_by_itself_is_started_again() {
     space.edit(
         "pipeline.toml",
         "cat $in > $out\"\n\n[task.c]",
-        "while [ $(wc -l < ../served.log) -lt 2 ]; do sleep 0.02; done; cat $in > $out\"\n\n[task.c]",
+        "while [ $(grep -c 'state.*ready' events.jsonl) -lt 2 ]; do sleep 0.02; done; cat $in > $out\"\n\n[task.c]",
     );
     space.build().says(&["again, since it ended by itself (exit code 4)"]);
     assert_eq!(space.tally("served"), 2);
+    // The chart and the trace tell of both starts.
+    let chart = space.run(&["gantt", "--json"]).exits(0).json();
+    let row = &chart["services"][0];
+    assert_eq!(
+        (&row["service"], &row["state"], &row["starts"]),
+        (&json!("llm"), &json!("stopped"), &json!(2))
+    );
+    let ready: Vec<bool> =
+        row["times"].as_array().expect("times").iter().map(|it| it["ready"] == true).collect();
+    assert_eq!(ready, [false, true, false, true]);
+    space.run(&["gantt"]).exits(0).says(&["service llm", "stopped ×2", "▒ starting", "═ up"]);
+    let page = space.run(&["gantt", "--html", "-"]).exits(0).stdout;
+    assert!(page.contains("act starting") && page.contains("service llm"), "{page}");
+    let trace = space.run(&["trace"]).exits(0).json();
+    let named = |name: &str| {
+        trace["traceEvents"].as_array().expect("events").iter().filter(|it| it["name"] == name).count()
+    };
+    assert_eq!((named("starting: llm"), named("service: llm")), (2, 2));
 }
 
 /// A server that is ready at once, and takes that back when it ends. `life`: what it does then.

@@ -6,7 +6,7 @@ use planexe_base::record::State;
 use serde::Serialize;
 
 use super::text::{axis_of, day, marks_of, moment};
-use super::{Axis, Chart, Row, Span};
+use super::{Axis, Chart, Row, ServiceRow, ServiceTime, Span};
 use planexe_base::style::clean;
 use planexe_ui::page::TONES;
 
@@ -91,6 +91,7 @@ pub fn html(chart: &Chart, again: Option<u32>) -> String {
         is_planned => chart.is_planned,
         today => percent(axis.place(chart.now)),
         rows => lines(chart, &axis),
+        services => service_lines(chart, &axis),
     };
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -132,6 +133,32 @@ fn lines(chart: &Chart, axis: &Axis) -> Vec<Line> {
         at += 1 + below;
     }
     lines
+}
+
+/// Servers, below the tasks; on an axis of months they would be dots.
+fn service_lines(chart: &Chart, axis: &Axis) -> Vec<Line> {
+    let line = |service: &ServiceRow| {
+        let bar = |time: &ServiceTime| {
+            let (from, to) = (axis.place(time.span.from), axis.place(time.span.to));
+            let (kind, what) = if time.ready { ("act up", "up") } else { ("act starting", "starting") };
+            let about = format!("{what} {} to {} UTC", moment(time.span.from), moment(time.span.to));
+            Bar { kind, left: percent(from), width: percent((to - from).max(0.0)), about }
+        };
+        let state = if service.state == "failed" { State::Failed } else { State::Waiting };
+        Line {
+            class: format!("row l2 {}", state.name()),
+            title: clean(&format!("service {}", service.service)),
+            critical: false,
+            owner: None,
+            bars: service.times.iter().map(bar).collect(),
+            due: None,
+            glyph: "",
+            state: clean(&service.word()),
+            steps: Vec::new(),
+            open: false,
+        }
+    };
+    chart.services.iter().filter(|_| !chart.is_planned).map(line).collect()
 }
 
 fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
@@ -196,6 +223,7 @@ fn about(chart: &Chart, row: &Row) -> String {
             planexe_base::style::duration((span.to - span.from) as f64 / 1000.0)
         ));
     }
+    words.extend(row.executor.as_ref().map(|executor| format!("on {executor}")));
     words.join("; ")
 }
 

@@ -8,6 +8,7 @@ mod axis;
 mod html;
 mod rows;
 pub mod schedule;
+mod services;
 mod text;
 
 use planexe_base::record::State;
@@ -18,6 +19,7 @@ use planexe_base::run_phase::RunPhase;
 pub use axis::Axis;
 pub use html::html;
 pub use rows::{Facts, chart};
+pub use services::{ServiceRow, ServiceTime, services};
 pub use text::text;
 
 /// Milliseconds since 1970.
@@ -64,6 +66,9 @@ pub struct Row {
     pub level: u8,
     /// The task of the pipeline, if it is one.
     pub task: Option<String>,
+    /// The executor its command runs on, if that is not the build itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor: Option<String>,
     /// What it is called.
     pub title: String,
     /// How it stands; of several tasks what is to be known first.
@@ -131,6 +136,9 @@ pub struct Chart {
     pub whole: Span,
     /// The rows, those of a level below the ones they belong to.
     pub rows: Vec<Row>,
+    /// Servers that the build started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceRow>,
     /// Tasks by state, those that are one themselves.
     pub counts: indexmap::IndexMap<&'static str, u32>,
     /// How many are done, of how many.

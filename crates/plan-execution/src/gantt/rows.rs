@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::schedule::Schedule;
-use super::{At, Chart, DAY, Row, Span};
+use super::{At, Chart, DAY, Row, ServiceRow, Span};
 use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
 use planexe_ui::views::TaskView;
@@ -29,6 +29,10 @@ pub struct Facts<'a> {
     pub expected: &'a HashMap<String, Span>,
     /// The schedule.
     pub schedule: Option<&'a Schedule>,
+    /// The names of executors by task; of a fan-out by its name.
+    pub executors: &'a HashMap<String, String>,
+    /// Servers that the build started.
+    pub services: Vec<ServiceRow>,
 }
 
 /// The chart.
@@ -40,9 +44,13 @@ pub fn chart(facts: &Facts<'_>) -> Chart {
     sum_up(&mut rows);
     for row in &mut rows {
         row.late_days = late(row, facts.now);
+        let task = row.task.as_deref().and_then(|task| task.split('[').next());
+        row.executor = task.and_then(|task| facts.executors.get(task)).cloned();
     }
     let of_row = |row: &Row| [row.planned, row.actual, row.expected];
-    let spans = rows.iter().flat_map(of_row).flatten();
+    let times = facts.services.iter().flat_map(|service| &service.times).map(|time| time.span);
+    let times = times.filter(|_| facts.schedule.is_none());
+    let spans = rows.iter().flat_map(of_row).flatten().chain(times);
     let mut whole = spans.reduce(Span::with).unwrap_or(Span::new(facts.now, facts.now + 1));
     if facts.schedule.is_some() {
         let deadlines = rows.iter().filter_map(|row| row.deadline);
@@ -67,6 +75,7 @@ pub fn chart(facts: &Facts<'_>) -> Chart {
         is_planned: facts.schedule.is_some(),
         now: facts.now,
         whole,
+        services: facts.services.clone(),
         counts,
         done: counted().filter(|task| task.state.is_complete()).count() as u32,
         all: counted().count() as u32,
@@ -78,6 +87,7 @@ fn row(level: u8, task: Option<&TaskView>, title: String) -> Row {
     Row {
         level,
         task: task.map(|task| task.task.clone()),
+        executor: None,
         title,
         state: task.map_or(State::Pending, |task| task.state),
         done: 0,

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use planexe_base::record::State;
 
-use super::{At, Axis, Chart, Row, utc};
+use super::{At, Axis, Chart, Row, ServiceRow, utc};
 use planexe_base::style::{self, GREY, Rgb, Style, clean, count, pad, truncate};
 
 /// Columns of the state at the right.
@@ -21,6 +21,8 @@ enum Cell {
     Under,
     Failed,
     Deadline,
+    Starting,
+    Up,
 }
 
 impl Cell {
@@ -35,6 +37,8 @@ impl Cell {
             Cell::Under => "▓",
             Cell::Failed => "✗",
             Cell::Deadline => "◆",
+            Cell::Starting => "▒",
+            Cell::Up => "═",
         }
     }
 }
@@ -54,6 +58,11 @@ pub fn text(chart: &Chart, style: &Style, verbose: bool) -> String {
         text += line(chart, row, &axis, (names, lane), style).trim_end();
         text.push('\n');
     }
+    // On an axis of months they would be dots.
+    for service in chart.services.iter().filter(|_| !chart.is_planned) {
+        text += service_line(service, &axis, (names, lane), style).trim_end();
+        text.push('\n');
+    }
     text.push('\n');
     text += &foot(chart, style);
     text
@@ -64,7 +73,8 @@ pub(super) fn axis_of(chart: &Chart, marks: usize) -> Axis {
     if chart.is_planned {
         return Axis::calendar(chart.whole, marks.max(1));
     }
-    Axis::of_work(chart.rows.iter().flat_map(|row| [row.actual, row.expected]).flatten())
+    let times = chart.services.iter().flat_map(|service| &service.times).map(|time| time.span);
+    Axis::of_work(chart.rows.iter().flat_map(|row| [row.actual, row.expected]).flatten().chain(times))
 }
 
 fn head(chart: &Chart, style: &Style) -> String {
@@ -134,7 +144,8 @@ fn line(chart: &Chart, row: &Row, axis: &Axis, (names, lane): (usize, usize), st
         2 => "  ",
         _ => "    ",
     };
-    let title = clean(&row.title);
+    let on = row.executor.as_ref().map_or(String::new(), |executor| format!(" on {executor}"));
+    let title = clean(&format!("{}{on}", row.title));
     let mark = if row.critical { "*" } else { " " };
     let name = pad(&truncate(&format!("{indent}{title}"), names - 2), names - 2);
     let name = if row.level == 1 { style.bold(&name) } else { name };
@@ -154,6 +165,36 @@ fn line(chart: &Chart, row: &Row, axis: &Axis, (names, lane): (usize, usize), st
     )
 }
 
+/// A server: when it was starting, and when it was up.
+fn service_line(service: &ServiceRow, axis: &Axis, (names, lane): (usize, usize), style: &Style) -> String {
+    let name = format!("  service {}", clean(&service.service));
+    let name = pad(&truncate(&name, names - 2), names - 2);
+    let mut cells = vec![Cell::Empty; lane];
+    for gap in &axis.gaps {
+        cells[cell(*gap, lane)] = Cell::Mark;
+    }
+    // A short start is seen beside a long time of being up.
+    for ready in [true, false] {
+        for time in service.times.iter().filter(|time| time.ready == ready) {
+            fill(&mut cells, axis, time.span, if ready { Cell::Up } else { Cell::Starting });
+        }
+    }
+    let colour = if service.state == "failed" { State::Failed.colour() } else { State::Waiting.colour() };
+    let signs: String = cells.iter().map(|cell| cell.sign()).collect();
+    let word = service.word();
+    format!("{name}  {}   {}", style.paint(colour, &signs), style.paint(colour, &truncate(&word, STATE - 2)))
+}
+
+/// Draws a span.
+fn fill(cells: &mut [Cell], axis: &Axis, span: super::Span, with: Cell) {
+    let lane = cells.len();
+    let from = cell(axis.place(span.from), lane);
+    let to = ((axis.place(span.to) * lane as f64).round() as usize).clamp(from + 1, lane.max(from + 1));
+    for one in cells.iter_mut().take(to).skip(from) {
+        *one = with;
+    }
+}
+
 /// What is late.
 const LATE: Rgb = Rgb(220, 60, 60);
 
@@ -165,23 +206,20 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
     if chart.is_planned {
         cells[cell(axis.place(chart.now), lane)] = Cell::Now;
     }
-    let mut fill = |span: Option<super::Span>, with: Cell| {
-        let Some(span) = span else { return };
-        let from = cell(axis.place(span.from), lane);
-        let to = ((axis.place(span.to) * lane as f64).round() as usize).clamp(from + 1, lane.max(from + 1));
-        for one in cells.iter_mut().take(to).skip(from) {
-            *one = with;
+    let mut draw = |span: Option<super::Span>, with: Cell| {
+        if let Some(span) = span {
+            fill(&mut cells, axis, span, with);
         }
     };
-    fill(row.planned, Cell::Planned);
-    fill(row.expected, Cell::Expected);
+    draw(row.planned, Cell::Planned);
+    draw(row.expected, Cell::Expected);
     let done = match row.state {
         State::Failed | State::Blocked if !row.is_sum() => Cell::Failed,
         state if state.is_complete() => Cell::Done,
         _ if row.is_sum() && row.done > 0 => Cell::Done,
         _ => Cell::Under,
     };
-    fill(row.actual, done);
+    draw(row.actual, done);
     if let Some(at) = row.deadline {
         cells[cell(axis.place(at), lane)] = Cell::Deadline;
     }
@@ -193,6 +231,7 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
         text += &match first {
             Cell::Empty => signs,
             Cell::Mark | Cell::Now => style.paint(GREY, &signs),
+            Cell::Starting | Cell::Up => signs,
             Cell::Deadline => style.paint(if row.late_days.is_some() { LATE } else { GREY }, &signs),
             Cell::Done => style.paint(State::Done.colour(), &signs),
             Cell::Failed => style.paint(State::Failed.colour(), &signs),
@@ -212,7 +251,11 @@ fn foot(chart: &Chart, style: &Style) -> String {
         true => "░ planned   █ done   ▓ under way   │ today   ◆ must be done by   * critical path",
         false => "█ done   ▓ under way   ┄ expected   ┊ nothing ran",
     };
-    let mut text = style.dim(&style.wrap(signs, 0)) + "\n";
+    let signs = match chart.is_planned || chart.services.is_empty() {
+        true => signs.to_owned(),
+        false => format!("{signs}   ▒ starting   ═ up"),
+    };
+    let mut text = style.dim(&style.wrap(&signs, 0)) + "\n";
     let late =
         chart.rows.iter().filter(|row| row.level == 2 && row.late_days.is_some() && !row.state.is_complete());
     let late = late.count() as u64;

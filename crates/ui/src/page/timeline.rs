@@ -77,7 +77,9 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
     let top = AXIS + ROW;
     let wait_top = top + slots as f64 * ROW + if waits > 0 { 10.0 } else { 0.0 };
     let more = if all_slots > slots || all_waits > waits { ROW } else { 0.0 };
-    let cost_top = wait_top + waits as f64 * ROW + more + 14.0;
+    let service_top = wait_top + waits as f64 * ROW + more + 6.0;
+    let services = count(&mut timeline.services.iter()).min(ROWS);
+    let cost_top = service_top + services as f64 * ROW + 8.0;
     let spent = timeline.cost.last().map_or(0.0, |(_, usd)| *usd);
     let height = if spent > 0.0 { cost_top + COST + 8.0 } else { cost_top };
     let mut text = format!(
@@ -114,6 +116,11 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
         let more = (all_slots - slots) + (all_waits - waits);
         row(wait_top + waits as f64 * ROW - 4.0, &format!("+{more} more"));
     }
+    for slot in 0..services {
+        let own = timeline.services.iter().find(|slice| slice.slot == slot);
+        let name = own.map_or(String::new(), |slice| clean(&slice.name));
+        row(service_top + slot as f64 * ROW, &escape(&truncate(&name, 11)));
+    }
     let mut drawn: Vec<(&Slice, f64, f64, &str)> = Vec::new();
     drawn.extend(timeline.builds.iter().map(|slice| (slice, AXIS + 3.0, ROW - 8.0, "build")));
     let place = |slice: &Slice, inset: f64| top + slice.slot as f64 * ROW + inset;
@@ -121,11 +128,14 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
     drawn.extend(timeline.calls.iter().map(|slice| (slice, place(slice, 4.0), ROW - 9.0, "call")));
     let wait = |slice: &Slice| wait_top + slice.slot as f64 * ROW + 4.0;
     drawn.extend(timeline.waits.iter().map(|slice| (slice, wait(slice), ROW - 9.0, "waits")));
+    let service = |slice: &Slice| service_top + slice.slot as f64 * ROW + 4.0;
+    drawn.extend(timeline.services.iter().map(|slice| (slice, service(slice), ROW - 9.0, "service")));
     drawn.retain(|(slice, ..)| slice.slot < ROWS);
     if drawn.len() > most {
         drawn.sort_by_key(|(slice, ..)| slice.from - slice.to);
         drawn.truncate(most);
-        let layer = |kind: &str| ["build", "attempt", "call", "waits"].iter().position(|one| *one == kind);
+        let layer =
+            |kind: &str| ["build", "attempt", "call", "waits", "service"].iter().position(|one| *one == kind);
         drawn.sort_by_key(|(slice, _, _, kind)| (layer(kind), slice.from));
     }
     for (slice, y, high, kind) in &drawn {
@@ -163,6 +173,9 @@ fn one(
     let wide = (to - from).max(1.5);
     let tone = match (kind, slice.outcome.as_str()) {
         ("waits", _) => "wait",
+        ("service", "failed") => "fail",
+        ("service", _) if slice.kind == "starting" => "starting",
+        ("service", _) => "up",
         (_, "done" | "completed" | "reused" | "rescued") => "done",
         (_, "running") => "run",
         (_, "skipped" | "stopped" | "interrupted" | "begun again" | "waiting") => "off",
@@ -217,8 +230,7 @@ fn span(seconds: f64) -> String {
 
 /// The whole in a sentence.
 fn told(timeline: &Timeline, most: usize) -> String {
-    let pieces =
-        timeline.builds.len() + timeline.attempts.len() + timeline.calls.len() + timeline.waits.len();
+    let pieces = timeline.all().count();
     let mut told = format!(
         "{}, {}, {}, {}. Times in which nothing was recorded are cut short.",
         count(timeline.builds.len() as u64, "build"),

@@ -22,6 +22,9 @@ pub struct Timeline {
     pub calls: Vec<Slice>,
     /// Times in which a task waited, by rows of their own.
     pub waits: Vec<Slice>,
+    /// Servers of `[services]`: their starts, and the times they were up; a row for each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Slice>,
     /// What all calls had cost by then, in USD.
     pub cost: Vec<(Micros, f64)>,
 }
@@ -31,9 +34,9 @@ pub struct Timeline {
 pub struct Slice {
     /// Its slot, from 0.
     pub slot: usize,
-    /// The task, or the pipeline.
+    /// The task, the pipeline or the service.
     pub name: String,
-    /// `build`, `attempt`, `evaluation`, `call`; of waits `retry`, `server`, `person`, `paused`.
+    /// `build`, `attempt`, `evaluation`, `call`; of waits `retry`, `server`, `person`, `paused`; of services `starting`, `service`.
     pub kind: &'static str,
     /// Its beginning.
     pub from: Micros,
@@ -66,7 +69,8 @@ impl Timeline {
 
     /// All slices, calls within their attempts.
     pub fn all(&self) -> impl Iterator<Item = &Slice> {
-        self.builds.iter().chain(&self.attempts).chain(&self.calls).chain(&self.waits)
+        let all = self.builds.iter().chain(&self.attempts).chain(&self.calls).chain(&self.waits);
+        all.chain(&self.services)
     }
 
     /// How many calls were under way, at each moment at which that changed.
@@ -90,7 +94,7 @@ impl Timeline {
 }
 
 /// Several runs as Chrome's trace format has them, which Perfetto and `chrome://tracing` open: a process for each run, by
-/// its name; a thread for each slot, and threads of their own for waits. Times are microseconds since the first event.
+/// its name; a thread for each slot, and threads of their own for waits and services. Times are microseconds since the first event.
 pub fn chrome(server: Server, runs: &[(String, Timeline)]) -> ChromeTrace {
     let start = runs.iter().filter_map(|(_, timeline)| timeline.start()).min().unwrap_or(0);
     let mut events = Vec::new();
@@ -121,10 +125,19 @@ impl Timeline {
         named(0, "builds".to_owned());
         (1..=calls).for_each(|slot| named(slot, format!("slot {slot}")));
         (1..=slots(&self.waits)).for_each(|wait| named(calls + wait, format!("wait {wait}")));
+        let waits = calls + slots(&self.waits);
+        let mut services = BTreeMap::new();
+        for slice in &self.services {
+            services.entry(slice.slot).or_insert(&slice.name);
+        }
+        for (slot, name) in services {
+            named(waits + slot + 1, format!("service {}", clean(name)));
+        }
         let mut slices: Vec<(usize, &Slice)> = Vec::new();
         slices.extend(self.builds.iter().map(|slice| (0, slice)));
         slices.extend(self.attempts.iter().chain(&self.calls).map(|slice| (slice.slot + 1, slice)));
         slices.extend(self.waits.iter().map(|slice| (calls + slice.slot + 1, slice)));
+        slices.extend(self.services.iter().map(|slice| (waits + slice.slot + 1, slice)));
         // What encloses another comes first.
         slices.sort_by_key(|(tid, slice)| (slice.from, -slice.to, *tid));
         events.extend(slices.into_iter().map(|(tid, slice)| slice.chrome(start, pid, tid)));
@@ -152,7 +165,9 @@ impl Slice {
             kind => format!("{kind}: {}", clean(&self.name)),
         };
         let mut args = json!({"task": self.name, "outcome": self.outcome});
-        if self.kind == "build" {
+        if matches!(self.kind, "starting" | "service") {
+            args = json!({"service": self.name, "outcome": self.outcome});
+        } else if self.kind == "build" {
             args = json!({"pipeline": self.name, "outcome": self.outcome});
         }
         if self.attempt > 0 {
