@@ -31,13 +31,19 @@ fn an_agent_that_is_killed_pays_for_no_answer_twice() {
     let script = "for n in 1 2 3 4 5 6; do\n  ask call-$n >> \"$1\" || exit 1\n  ask same >> \"$1\" || exit 1\n  [ $n = 4 ] && [ ! -e ../again ] && cat ../gate\ndone\nenv > ../env\n";
     let space = space(&server, "", script);
     let gate = Fifo::new(space.root().join("gate"));
+    let runtime = space.root().join("rt");
+    std::fs::create_dir(&runtime).expect("a folder");
+    space.set_env("XDG_RUNTIME_DIR", runtime.to_str().expect("a path"));
     let build = space.spawn(&["build"]);
     let held = gate.wait_for_reader();
     assert_eq!(server.total(), 8);
     build.kill9();
+    let sockets = || std::fs::read_dir(&runtime).expect("a folder").count();
+    assert_eq!(sockets(), 1, "a killed build leaves its socket");
     drop(held);
     std::fs::write(space.root().join("again"), "").expect("a file");
     space.build().exits(0);
+    assert_eq!(sockets(), 0, "the next one removes it, and its own");
     assert_eq!(server.total(), 12, "{:?}", server.counts());
     assert_eq!(server.count("same"), 6, "equal requests are as many calls as they were");
     let lines = space.lines("usage_metrics.jsonl");
@@ -156,6 +162,8 @@ fn only_the_token_and_only_these_routes_are_served() {
   ask -H 'authorization: Bearer sk-other' -d '{}' "$OPENAI_BASE_URL/chat/completions"
   ask -H "authorization: Bearer $OPENAI_API_KEY" "$OPENAI_BASE_URL/files"
   ask -H "authorization: Bearer $OPENAI_API_KEY" -d 'nothing' "$OPENAI_BASE_URL/chat/completions"
+  ask --unix-socket "$PLANEXE_CALLS_SOCKET" -H 'x-api-key: sk-other' http://planexe/v1/models
+  ask --unix-socket "$PLANEXE_CALLS_SOCKET" -H "x-api-key: $ANTHROPIC_API_KEY" http://planexe/v1/models
   ask -H "x-api-key: $ANTHROPIC_API_KEY" "$ANTHROPIC_BASE_URL/v1/models"
 } > "$1"
 echo "$OPENAI_BASE_URL" > ../url
@@ -164,7 +172,7 @@ cat ../body >> "$1"
     let space = space(&server, "", script);
     space.build().exits(0);
     let out = space.read("out.txt");
-    assert!(out.starts_with("401 401 404 400 200 ") && out.contains("fake-1"), "{out}");
+    assert!(out.starts_with("401 401 404 400 401 200 200 ") && out.contains("fake-1"), "{out}");
     assert_eq!(server.requests(), 0);
     // It is served no longer than the program runs.
     let url = std::fs::read_to_string(space.root().join("url")).expect("the address");

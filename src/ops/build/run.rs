@@ -325,6 +325,7 @@ fn tools(
         frozen: options.frozen,
         no_reuse: options.no_reuse,
         no_proxy: session.variable("NO_PROXY").or_else(|| session.variable("no_proxy")),
+        socket_folders: socket_folders(session),
         no_rescue: options.no_rescue,
         isolation: None,
         executors,
@@ -336,6 +337,12 @@ fn tools(
         host: planexe_store::host::host_name(),
         steps_total: project.steps_total(),
     }
+}
+
+/// Where Unix sockets may be: paths of sockets are short, and run directories deep.
+fn socket_folders(session: &Session) -> Vec<PathBuf> {
+    let named = ["XDG_RUNTIME_DIR", "TMPDIR"].into_iter().filter_map(|name| session.variable(name));
+    named.map(PathBuf::from).chain([PathBuf::from("/tmp")]).collect()
 }
 
 /// This program, for those that are to outlive the build.

@@ -17,6 +17,7 @@ pub mod linked;
 mod primitive;
 mod read;
 mod signature;
+mod socket;
 mod temp;
 #[cfg(test)]
 mod test;
@@ -29,6 +30,7 @@ pub use group::each;
 pub use primitive::*;
 pub use read::*;
 pub use signature::*;
+pub use socket::Socket;
 pub use temp::*;
 pub use write::*;
 

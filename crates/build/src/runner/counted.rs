@@ -16,7 +16,7 @@ use super::{BuildContext, Job, Limited, Live, Turn, Turns, advice, error_id, fai
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
-use planexe_base::fs::FsError;
+use planexe_base::fs::{FsError, Socket};
 use planexe_base::limits::is_long;
 use planexe_base::message::Message;
 use planexe_base::record::{Digest, Failure, SCHEMA};
@@ -32,6 +32,9 @@ use planexe_store::usage::{CallOf, UsageLine};
 /// How long a server that is away is waited for, unless its table says.
 const AWAY: Duration = Duration::from_secs(600);
 
+/// Where a program finds the path of the Unix socket that serves as the port does.
+const SOCKET: &str = "PLANEXE_CALLS_SOCKET";
+
 /// Variables of a program, with their values.
 type Variables = Vec<(&'static str, String)>;
 
@@ -46,11 +49,11 @@ pub(super) fn serve<T>(
     let unserved = |error: io::Error| {
         failure(FailureClass::Spawn, format!("its model cannot be served on 127.0.0.1: {error}"))
     };
-    let relay = match Relay::bind(&token) {
+    let relay = match Relay::bind(&token, Socket::bind(&ctx.socket_folders)) {
         Ok(relay) => relay,
         Err(error) => return Ok(Err(unserved(error))),
     };
-    let variables = variables(&relay.root(), &token, ctx.no_proxy.as_deref());
+    let variables = variables(&relay, &token, ctx.no_proxy.as_deref());
     let cancel = job.live.cancel.of_one();
     let (kept, to_sync) = channel();
     let counted = Counted {
@@ -96,22 +99,26 @@ fn sync(ctx: &BuildContext, kept: Receiver<String>) -> Result<(), FsError> {
 }
 
 /// What tells the clients of both vendors where to call, and with what.
-fn variables(root: &str, token: &str, no_proxy: Option<&str>) -> Variables {
+fn variables(relay: &Relay, token: &str, no_proxy: Option<&str>) -> Variables {
+    let root = relay.root();
     let here = "127.0.0.1";
     let no_proxy = match no_proxy.map(str::trim).filter(|hosts| !hosts.is_empty()) {
         Some(hosts) => format!("{hosts},{here}"),
         None => here.to_owned(),
     };
-    vec![
+    let mut variables = vec![
         ("OPENAI_BASE_URL", format!("{root}/v1")),
         ("OPENAI_API_BASE", format!("{root}/v1")),
         ("OPENAI_API_KEY", token.to_owned()),
-        ("ANTHROPIC_BASE_URL", root.to_owned()),
+        ("ANTHROPIC_BASE_URL", root),
         ("ANTHROPIC_API_KEY", token.to_owned()),
         ("ANTHROPIC_AUTH_TOKEN", token.to_owned()),
         ("NO_PROXY", no_proxy.clone()),
         ("no_proxy", no_proxy),
-    ]
+    ];
+    let socket = relay.socket().map(|path| (SOCKET, path.to_string_lossy().into_owned()));
+    variables.extend(socket);
+    variables
 }
 
 /// The calls of one attempt.

@@ -88,6 +88,8 @@ pub struct BuildContext {
     pub no_reuse: bool,
     /// `NO_PROXY` of the environment, to which this machine is added for programs that are served a model.
     pub no_proxy: Option<String>,
+    /// Where a Unix socket may be, for programs that are served a model: the first that will do.
+    pub socket_folders: Vec<PathBuf>,
     /// `--no-rescue`: a command that exits with an error failed, whatever it left.
     pub no_rescue: bool,
     /// What was found of git, if a task of the build is isolated.

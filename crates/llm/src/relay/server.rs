@@ -1,13 +1,17 @@
-//! The HTTP side that a client talks to: on loopback, with a token, for as long as a program runs. Knows no model.
+//! The HTTP side that a client talks to: on loopback and at a Unix socket beside it, with a token, for as long as a program
+//! runs. Knows no model.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{Builder, Scope};
 
 use parking_lot::Mutex;
 
 use super::{Dialect, Refusal, Route};
+use planexe_base::fs::Socket;
 
 /// Most bytes of a request's line and headers.
 const HEAD_CAP: u64 = 64 * 1024;
@@ -44,10 +48,49 @@ pub trait Answers: Sync {
     fn answer(&self, asked: Asked, to: &mut Answering<'_>) -> io::Result<()>;
 }
 
+/// A connection of a client.
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn try_clone(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+        })
+    }
+
+    fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Both),
+        }
+    }
+
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).write_all(bytes),
+            Stream::Unix(stream) => (&mut &*stream).write_all(bytes),
+        }
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
+            Stream::Unix(stream) => (&mut &*stream).read(buffer),
+        }
+    }
+}
+
 /// The way back to a client.
 #[derive(Debug)]
 pub struct Answering<'a> {
-    stream: &'a TcpStream,
+    stream: &'a Stream,
     begun: bool,
 }
 
@@ -58,7 +101,7 @@ impl Answering<'_> {
         let mut all = head(status, headers);
         all.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
         all.extend_from_slice(body);
-        self.stream.write_all(&all)
+        self.stream.send(&all)
     }
 
     /// Refuses it.
@@ -75,7 +118,7 @@ impl Answering<'_> {
         self.begun = true;
         let mut all = head(status, headers);
         all.extend_from_slice(b"cache-control: no-cache\r\ntransfer-encoding: chunked\r\n\r\n");
-        self.stream.write_all(&all)
+        self.stream.send(&all)
     }
 
     /// Sends a piece of it at once.
@@ -86,17 +129,17 @@ impl Answering<'_> {
         let mut all = format!("{:x}\r\n", bytes.len()).into_bytes();
         all.extend_from_slice(bytes);
         all.extend_from_slice(b"\r\n");
-        self.stream.write_all(&all)
+        self.stream.send(&all)
     }
 
     /// Ends it.
     pub fn end(&mut self) -> io::Result<()> {
-        self.stream.write_all(b"0\r\n\r\n")
+        self.stream.send(b"0\r\n\r\n")
     }
 
     /// Breaks a stream off, so that the client knows that it is not whole.
     pub fn break_off(&mut self) -> io::Error {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown();
         io::Error::from(io::ErrorKind::ConnectionAborted)
     }
 }
@@ -134,21 +177,27 @@ fn reason(status: u16) -> &'static str {
 pub struct Relay {
     listener: TcpListener,
     address: SocketAddr,
+    socket: Option<Socket>,
     /// Only its hash is kept: two hashes are compared in constant time.
     token: blake3::Hash,
 }
 
 impl Relay {
-    /// Binds a free port of 127.0.0.1.
-    pub fn bind(token: &str) -> io::Result<Relay> {
+    /// Binds a free port of 127.0.0.1. `socket`: served as well.
+    pub fn bind(token: &str, socket: Option<Socket>) -> io::Result<Relay> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        Ok(Relay { listener, address, token: blake3::hash(token.as_bytes()) })
+        Ok(Relay { listener, address, socket, token: blake3::hash(token.as_bytes()) })
     }
 
     /// Its root, without a slash at the end.
     pub fn root(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// The path of the Unix socket.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_ref().map(Socket::path)
     }
 
     /// Serves while `work` is done. Then connections are closed and `ending` is called, so that calls under way end; it
@@ -160,20 +209,28 @@ impl Relay {
         work: impl FnOnce() -> T,
     ) -> io::Result<T> {
         let (closing, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let open: Mutex<Vec<(usize, TcpStream)>> = Mutex::default();
-        let served = Served { relay: &self, answers, closing: &closing, open: &open, count: &count };
+        let open: Mutex<Vec<(usize, Stream)>> = Mutex::default();
+        let numbers = AtomicUsize::new(0);
+        let relay = &self;
+        let served =
+            Served { relay, answers, closing: &closing, open: &open, numbers: &numbers, count: &count };
         std::thread::scope(|scope| {
-            Builder::new()
-                .name("relay".into())
-                .stack_size(STACK)
-                .spawn_scoped(scope, move || served.accept(scope))?;
+            let thread = |name: &str| Builder::new().name(name.into()).stack_size(STACK);
+            let tcp = move || served.accept(scope, || Ok(Stream::Tcp(relay.listener.accept()?.0)));
+            thread("relay").spawn_scoped(scope, tcp)?;
+            // Without a thread for it only the port is served.
+            if let Some(socket) = &relay.socket {
+                let unix = move || served.accept(scope, || Ok(Stream::Unix(socket.listener().accept()?.0)));
+                let _ = thread("relay socket").spawn_scoped(scope, unix);
+            }
             let done = work();
             closing.store(true, Ordering::SeqCst);
             ending();
-            // Wakes the thread that accepts.
-            let _ = TcpStream::connect(self.address);
+            // Wakes the threads that accept.
+            let _ = TcpStream::connect(relay.address);
+            let _ = relay.socket().map(UnixStream::connect);
             for (_, stream) in open.lock().iter() {
-                let _ = stream.shutdown(Shutdown::Both);
+                let _ = stream.shutdown();
             }
             Ok(done)
         })
@@ -186,16 +243,19 @@ struct Served<'a> {
     relay: &'a Relay,
     answers: &'a dyn Answers,
     closing: &'a AtomicBool,
-    open: &'a Mutex<Vec<(usize, TcpStream)>>,
+    open: &'a Mutex<Vec<(usize, Stream)>>,
+    numbers: &'a AtomicUsize,
     count: &'a AtomicUsize,
 }
 
 impl<'a> Served<'a> {
-    fn accept<'scope>(self, scope: &'scope Scope<'scope, 'a>)
+    /// Takes connections, until it is closed.
+    fn accept<'scope>(self, scope: &'scope Scope<'scope, 'a>, next: impl Fn() -> io::Result<Stream>)
     where
         'a: 'scope,
     {
-        for (number, stream) in self.relay.listener.incoming().enumerate() {
+        loop {
+            let stream = next();
             if self.closing.load(Ordering::SeqCst) {
                 return;
             }
@@ -209,10 +269,11 @@ impl<'a> Served<'a> {
             }
             let Ok(twin) = stream.try_clone() else { continue };
             self.count.fetch_add(1, Ordering::SeqCst);
+            let number = self.numbers.fetch_add(1, Ordering::SeqCst);
             self.open.lock().push((number, twin));
             // One that came while the others were closed.
             if self.closing.load(Ordering::SeqCst) {
-                let _ = stream.shutdown(Shutdown::Both);
+                let _ = stream.shutdown();
             }
             let started =
                 Builder::new().name("relayed".into()).stack_size(STACK).spawn_scoped(scope, move || {
@@ -231,8 +292,10 @@ impl<'a> Served<'a> {
     }
 
     /// Answers the requests of one connection, one after the other.
-    fn talk(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
+    fn talk(&self, stream: &Stream) -> io::Result<()> {
+        if let Stream::Tcp(stream) = stream {
+            stream.set_nodelay(true)?;
+        }
         let mut reader = BufReader::with_capacity(16 * 1024, stream);
         loop {
             let Some(head) = Head::read(&mut reader)? else { return Ok(()) };
@@ -243,7 +306,7 @@ impl<'a> Served<'a> {
                 return to.refuse(&Refusal::Unauthorised, dialect);
             }
             if head.value("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
-                (&*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+                stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")?;
             }
             let body = match head.body(&mut reader)? {
                 Ok(body) => body,
@@ -294,7 +357,7 @@ struct Head {
 
 impl Head {
     /// None at the end of the connection, or of anything that is no HTTP.
-    fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Head>> {
+    fn read(reader: &mut BufReader<&Stream>) -> io::Result<Option<Head>> {
         let mut limited = reader.by_ref().take(HEAD_CAP);
         let mut line = String::new();
         limited.read_line(&mut line)?;
@@ -339,7 +402,7 @@ impl Head {
     }
 
     /// The body, or why it is not taken.
-    fn body(&self, reader: &mut BufReader<&TcpStream>) -> io::Result<Result<Vec<u8>, String>> {
+    fn body(&self, reader: &mut BufReader<&Stream>) -> io::Result<Result<Vec<u8>, String>> {
         let too_large = || Err(format!("the request is larger than {} MiB", BODY_CAP >> 20));
         if self.value("content-encoding").is_some_and(|how| !how.eq_ignore_ascii_case("identity")) {
             return Ok(Err("a compressed body is not read: send it as it is".to_owned()));
@@ -377,5 +440,55 @@ impl Head {
         let mut body = vec![0; length as usize];
         reader.read_exact(&mut body)?;
         Ok(Ok(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+
+    impl Answers for Echo {
+        fn answer(&self, asked: Asked, to: &mut Answering<'_>) -> io::Result<()> {
+            to.whole(200, &[JSON], &asked.body)
+        }
+    }
+
+    #[test]
+    fn the_socket_serves_as_the_port_does_and_no_longer_than_it() {
+        let base = tempfile::tempdir().unwrap();
+        let socket = Socket::bind(&[base.path().to_owned()]).unwrap();
+        let path = socket.path().to_owned();
+        let relay = Relay::bind("secret", Some(socket)).unwrap();
+        let ask = |token: &str, path: &Path| {
+            let mut stream = UnixStream::connect(path).unwrap();
+            let request = format!(
+                "POST /v1/embeddings HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+                 connection: close\r\ncontent-length: 2\r\n\r\n{{}}"
+            );
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        let held = relay
+            .serve_while(
+                &Echo,
+                || (),
+                || {
+                    let answer = ask("secret", &path).unwrap();
+                    assert!(
+                        answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("\r\n\r\n{}"),
+                        "{answer}"
+                    );
+                    // The body of one without the token is not read: the answer may be cut off by that.
+                    let refused = ask("other", &path);
+                    assert!(refused.is_err() || refused.is_ok_and(|it| it.starts_with("HTTP/1.1 401")));
+                    UnixStream::connect(&path).unwrap()
+                },
+            )
+            .unwrap();
+        assert!(!path.exists() && UnixStream::connect(&path).is_err());
+        assert_eq!((&held).read(&mut [0; 1]).unwrap(), 0, "what is open is closed");
     }
 }
