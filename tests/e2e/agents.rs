@@ -214,6 +214,10 @@ fn every_ending_has_its_class() {
         ("claude", "echo 'it broke' >&2; exit 3\n".into(), "server_error"),
         ("claude", "exit 127\n".into(), "config"),
         ("claude", "true\n".into(), "cut"),
+        ("claude", "echo 'Hello, I am another program'\n".into(), "bad_data"),
+        ("claude", "echo '{\"type\":\"result\",\"text\":\"It holds.\"}'\n".into(), "bad_data"),
+        ("gemini", "echo '{\"type\":\"result\"}'\n".into(), "bad_data"),
+        ("codex", "echo '{\"answer\":\"It holds.\"}'\n".into(), "bad_data"),
         ("codex", turn("unexpected status 401 Unauthorized: bad key"), "auth"),
         ("codex", turn("stream disconnected before completion"), "server_error"),
         ("gemini", "echo '{\"type\":\"result\",\"status\":\"error\",\"error\":{\"type\":\"Error\",\"message\":\"it broke\"},\"stats\":{}}'; exit 1\n".into(), "server_error"),
@@ -222,7 +226,12 @@ fn every_ending_has_its_class() {
     for (api, script, class) in rows {
         let space = space(api, &script, "", ONE);
         space.run(&["build"]).exits(1);
-        assert_eq!(space.sidecar("a.txt")["failure"]["class"], class, "{api}: {script}");
+        let failure = &space.sidecar("a.txt")["failure"];
+        assert_eq!(failure["class"], class, "{api}: {script}");
+        if class == "bad_data" {
+            let told = failure["message"].as_str().unwrap_or_default();
+            assert!(told.contains("found `") && told.contains("wanted lines of JSON"), "{api}: {told}");
+        }
     }
 }
 

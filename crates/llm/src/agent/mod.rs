@@ -71,6 +71,17 @@ pub(super) enum Kind {
     Gemini,
 }
 
+impl Kind {
+    /// The line that ends an answer.
+    fn last_line(self) -> &'static str {
+        match self {
+            Kind::Claude => r#"{"type":"result","subtype":"success","result":"…"}"#,
+            Kind::Codex => r#"{"type":"turn.completed","usage":{}}"#,
+            Kind::Gemini => r#"{"type":"result","status":"success"}"#,
+        }
+    }
+}
+
 /// What starts an agent: the table's `command`, or the program of its usual name.
 pub fn program(model: &Model) -> Vec<String> {
     let usual = match model.api {
@@ -153,6 +164,20 @@ impl Agent {
         let notice = found.answer.clone().filter(|answer| found.error.is_none() && is_notice(answer));
         let told_error = found.error.clone().or_else(|| notice.clone());
         let stderr = super::command::last_words(&heard.stderr);
+        if exited
+            && told_error.is_none()
+            && let Some(unread) = &found.unread
+        {
+            let why = format!(
+                "`{}` ended well, and what it printed is no answer: found `{}`, wanted lines of JSON, of which the last is like `{}`",
+                self.program[0],
+                one_line(unread, None),
+                self.kind.last_line()
+            );
+            let mut error = CallError::new(Class::BadData, why);
+            error.raw = tidy(unread, 64 * 1024, None);
+            return Some(error);
+        }
         if exited && told_error.is_none() && found.is_whole {
             let (class, why) = match (found.finish.as_deref(), found.answer.as_deref().map(str::trim)) {
                 (Some("refusal"), _) => (Class::Refusal, "the model declined"),

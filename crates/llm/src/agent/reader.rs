@@ -30,6 +30,17 @@ pub(crate) struct Found {
     pub(super) limit: String,
     /// The line that ends every answer was there.
     pub(super) is_whole: bool,
+    /// What cannot be read: the line that is to end the answer, or, if no line is known, the first one.
+    pub(super) unread: Option<String>,
+    /// A line was of a known type.
+    is_known: bool,
+}
+
+impl Found {
+    /// Keeps a line that cannot be read.
+    fn puzzles(&mut self, line: &str) {
+        self.unread.get_or_insert_with(|| line.trim().chars().take(200).collect());
+    }
 }
 
 /// Reads an agent's lines.
@@ -82,13 +93,17 @@ impl Reader {
                 found.http_status = line["api_error_status"].as_u64().and_then(|it| it.try_into().ok());
                 let result = text(&line["result"]);
                 let failed = line["is_error"] == true || line["subtype"] != "success";
-                if failed {
+                let says = ["subtype", "result", "errors"].iter().any(|key| !line[key].is_null());
+                if !says && line["is_error"] != true {
+                    found.puzzles(&line.to_string());
+                } else if failed {
                     let subtype = text(&line["subtype"]).filter(|it| it != "success");
                     let errors = line["errors"].as_array().map(|all| all.iter().filter_map(text).collect());
                     let said: Vec<String> = errors.unwrap_or_default();
                     let said = (!said.is_empty()).then(|| said.join("; "));
-                    found.error = result.or(said).or(subtype).or_else(|| Some("it failed".to_owned()));
+                    found.error = result.or(said).or(subtype).or_else(|| Some(without_words(line)));
                 } else {
+                    found.unread = None;
                     let structured = &line["structured_output"];
                     found.answer = if structured.is_null() { result } else { Some(structured.to_string()) };
                 }
@@ -153,10 +168,14 @@ impl Reader {
                     ..Usage::default()
                 };
                 if line["status"] == "success" {
-                    found.error = None;
+                    (found.error, found.unread) = (None, None);
                 } else {
                     let said = text(&line["error"]["message"]).or(found.error.take());
-                    found.error = said.or_else(|| Some("it failed".to_owned()));
+                    if said.is_none() && line["status"].is_null() {
+                        found.puzzles(&line.to_string());
+                    } else {
+                        found.error = said.or_else(|| Some(without_words(line)));
+                    }
                 }
             }
             _ => {}
@@ -170,7 +189,19 @@ impl Lines for Reader {
         let mut new = String::new();
         let mut from = 0;
         while let Some(end) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
-            let line: Value = serde_json::from_slice(&self.rest[from..from + end]).unwrap_or_default();
+            let bytes = &self.rest[from..from + end];
+            let line: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            match line["type"].is_string() {
+                true => {
+                    if !std::mem::replace(&mut self.found.is_known, true) {
+                        self.found.unread = None;
+                    }
+                }
+                false if !self.found.is_known && !bytes.trim_ascii().is_empty() => {
+                    self.found.puzzles(&String::from_utf8_lossy(bytes));
+                }
+                false => {}
+            }
             self.line(&line, &mut new);
             from += end + 1;
         }
@@ -185,6 +216,12 @@ impl Lines for Reader {
     fn written(&self) -> &str {
         &self.found.written
     }
+}
+
+/// What is told of a failure for which an agent has no words: its line.
+fn without_words(line: &Value) -> String {
+    let line: String = line.to_string().chars().take(200).collect();
+    format!("it failed without a word: {line}")
 }
 
 /// All calls it made, by model; its `usage` is that of the last one.
