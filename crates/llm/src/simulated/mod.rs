@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::recorded::Pace;
 use super::rng::Rng;
@@ -106,7 +106,16 @@ impl Provider for Simulated {
                 }
                 serde_json::to_string_pretty(&value).unwrap_or_default()
             }
-            None => prose(&mut rng, &request.task, self.words),
+            None => {
+                let mut whole = Value::String(prose(&mut rng, &request.task, self.words));
+                if let Some(check) = &request.check {
+                    check.adjust(&mut whole, &mut |n| (rng.bits() % n.max(1) as u64) as usize);
+                }
+                match whole {
+                    Value::String(text) => text,
+                    other => other.to_string(),
+                }
+            }
         };
         if draw < self.fail.error + self.fail.cut {
             let mut half = text.len() / 2;
@@ -142,8 +151,6 @@ impl Provider for Simulated {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
     use crate::CallProgress;
     use planexe_base::cancel::Cancel;
@@ -239,6 +246,27 @@ mod tests {
             if result.is_err() {
                 assert!((0..40).any(|_| ask(&simulated, "t", &index.to_string(), None).is_ok()));
             }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Says(Value);
+
+    impl crate::Adjust for Says {
+        fn adjust(&self, value: &mut Value, _: &mut dyn FnMut(usize) -> usize) {
+            *value = self.0.clone();
+        }
+    }
+
+    #[test]
+    fn a_text_is_mended_as_its_check_wants_it() {
+        let simulated = Simulated::new(&Model::default());
+        for (mended, text) in [(json!("yes"), "yes"), (json!(2), "2")] {
+            let check = Some(std::sync::Arc::new(Says(mended)) as std::sync::Arc<dyn crate::Adjust>);
+            let request = Request { task: "t".into(), check, ..Request::default() };
+            let context =
+                CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };
+            assert_eq!(simulated.call(&request, &context).unwrap().text, text);
         }
     }
 }

@@ -284,6 +284,7 @@ mod tests {
             "ranges": [{"at": "/e/*", "low": "lo", "likely": "mid", "high": "hi", "min": 2, "max": 500, "max_ratio": 10}],
             "texts": {"/t": {"min_words": 4, "max_words": 6, "number": true}},
             "refs": {"/e/*/of": "/names/*", "/also": "/names/*"},
+            "one_of": {"/kind": ["a", "b"], "/level/*": [1, 2]},
             "matches": {"/day": r"^\d{4}-\d{2}-\d{2}$"},
         });
         let check: Check = serde_json::from_value(rules.clone()).unwrap();
@@ -294,9 +295,17 @@ mod tests {
             "names": ["a", "b", "c"],
             "also": ["x", "y", "z"],
             "day": "some day",
+            "kind": "x",
+            "level": [1, 7],
         });
         assert!(!wrong(rules.clone(), answer.clone()).is_empty());
         compiled.adjust(&mut answer, &mut |n| n - 1);
         assert_eq!(wrong(rules, answer.clone()), [""; 0], "{answer}");
+        assert_eq!(answer["level"][0], 1, "what is allowed stays");
+        // The whole answer, which is a text.
+        let check: Check = serde_json::from_value(json!({"one_of": {"": ["yes", "no"]}})).unwrap();
+        let mut whole = Value::from("some words");
+        CompiledCheck::compile(&check, &WordLists::default()).unwrap().adjust(&mut whole, &mut |n| n - 1);
+        assert_eq!(whole, "no");
     }
 }

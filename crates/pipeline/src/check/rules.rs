@@ -236,12 +236,21 @@ impl CompiledCheck {
     }
 }
 
-/// A made-up answer passes the rules on ids, estimates, texts and common patterns.
+/// A made-up answer passes the rules on ids, estimates, texts, allowed values and common patterns.
 impl planexe_llm::Adjust for CompiledCheck {
     fn adjust(&self, value: &mut Value, pick: &mut dyn FnMut(usize) -> usize) {
         given::mend_refs(&self.check.refs, self.given.as_deref(), value, pick);
         pieces::mend_ranges(&self.check.ranges, value);
         pieces::mend_texts(&self.check.texts, value);
+        for (pointer, allowed) in &self.check.one_of {
+            let mut wrong = Vec::new();
+            one_of(pointer, allowed, value, &mut wrong);
+            for Violation { path, .. } in wrong {
+                if let Some(value) = value.pointer_mut(&path).filter(|_| !allowed.is_empty()) {
+                    *value = allowed[pick(allowed.len())].clone();
+                }
+            }
+        }
         for (pointer, regex) in &self.matches {
             let found = select(value, pointer).unwrap_or_default();
             let wrong =
