@@ -67,6 +67,8 @@ fn a_detached_task_is_made_as_any_other() {
     );
     assert_eq!(space.tally("starts"), 1);
     no_job_is_left(&space);
+    space.run(&["gantt"]).exits(0).says(&["long on detached"]);
+    assert_eq!(space.run(&["gantt", "--json"]).json()["rows"][0]["executor"], "detached");
     space.assert_nothing_to_do(&server);
 }
 

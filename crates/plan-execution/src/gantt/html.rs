@@ -190,7 +190,7 @@ fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
     }
     Line {
         class: format!("row l{} {}{late}", row.level, row.state.name()),
-        title: clean(&row.title),
+        title: row.label(),
         critical: row.critical,
         owner: row.owner.as_deref().map(clean),
         bars: [bar(row.planned.or(row.expected), "plan"), bar(row.actual, actual)]
@@ -223,7 +223,6 @@ fn about(chart: &Chart, row: &Row) -> String {
             planexe_base::style::duration((span.to - span.from) as f64 / 1000.0)
         ));
     }
-    words.extend(row.executor.as_ref().map(|executor| format!("on {executor}")));
     words.join("; ")
 }
 

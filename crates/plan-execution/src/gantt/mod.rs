@@ -101,6 +101,12 @@ fn deadline<S: Serializer>(at: &Option<At>, serializer: S) -> Result<S::Ok, S::E
 }
 
 impl Row {
+    /// What it is called, and the executor it is on.
+    fn label(&self) -> String {
+        let on = self.executor.as_ref().map_or(String::new(), |executor| format!(" on {executor}"));
+        planexe_base::style::clean(&format!("{}{on}", self.title))
+    }
+
     /// Whether a row has others below it.
     pub fn is_sum(&self) -> bool {
         self.all > 1 || self.task.is_none()

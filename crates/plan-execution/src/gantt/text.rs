@@ -144,8 +144,7 @@ fn line(chart: &Chart, row: &Row, axis: &Axis, (names, lane): (usize, usize), st
         2 => "  ",
         _ => "    ",
     };
-    let on = row.executor.as_ref().map_or(String::new(), |executor| format!(" on {executor}"));
-    let title = clean(&format!("{}{on}", row.title));
+    let title = row.label();
     let mark = if row.critical { "*" } else { " " };
     let name = pad(&truncate(&format!("{indent}{title}"), names - 2), names - 2);
     let name = if row.level == 1 { style.bold(&name) } else { name };
