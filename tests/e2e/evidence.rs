@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::flagship::{BUSINESS, build, flagship, requests};
+use crate::flagship::{BUSINESS, build, finished, flagship, requests};
 use crate::support::{Out, Space};
 
 const OFFER: &str = "Quotation\n\nNorth hall fit-out, all trades:\n  EUR 1,240,000 <b>net</b>\n";
@@ -76,8 +76,7 @@ fn a_source_is_kept_compared_and_told_in_the_report_without_a_call() {
 
 #[test]
 fn what_was_kept_and_is_another_now_does_not_stand() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     space.write("offer.txt", OFFER);
     let add = |id: &str, more: &[&str]| {
         let what = [
@@ -114,8 +113,7 @@ fn what_was_kept_and_is_another_now_does_not_stand() {
 
 #[test]
 fn nothing_is_cited_that_is_not_kept() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     space.write("offer.txt", OFFER);
     for (change, says) in [
         (["cost_99", "an offer", "offer.txt", "EUR 1,240,000"], "no fact `cost_99`"),

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use planexe_llm::{Request, estimate};
 use serde_json::{Map, Value, json};
@@ -32,6 +34,25 @@ pub(crate) fn flagship() -> Space {
     }
     for latency in ["150ms", "50ms"] {
         space.edit("pipeline.toml", &format!("latency = \"{latency}\""), "latency = \"0ms\"");
+    }
+    space
+}
+
+/// The same with a sample built. It is built once for all tests, and copied with its times.
+pub(crate) fn finished(run: &str) -> Space {
+    type Files = BTreeMap<String, (Vec<u8>, SystemTime)>;
+    static BUILT: Mutex<BTreeMap<String, Files>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = built.entry(run.to_owned()).or_insert_with(|| {
+        let space = flagship();
+        build(&space, run).exits(0);
+        let read = |path: String| (path.clone(), (space.bytes(&path), space.mtime(&path)));
+        space.files("").into_iter().map(read).collect()
+    });
+    let space = Space::new();
+    for (path, (bytes, time)) in &*files {
+        space.write(path, bytes);
+        space.set_mtime(path, *time);
     }
     space
 }
@@ -156,7 +177,7 @@ fn every_prompt_fits_the_small_context() {
     };
     let (window, output) = (number("context_window"), number("max_output"));
     for (run, least) in [(BUSINESS, 159), (PERSONAL, 82)] {
-        build(&space, run).exits(0);
+        let space = finished(run);
         let all = requests(&space, run);
         assert_eq!(all.len(), least);
         for (task, request) in all {
@@ -232,9 +253,8 @@ fn a_model_that_makes_things_up_gets_to_the_end() {
 
 #[test]
 fn the_report_stands_alone() {
-    let space = flagship();
     for run in [BUSINESS, PERSONAL] {
-        build(&space, run).exits(0);
+        let space = finished(run);
         let html = space.read(&format!("{run}/report.html"));
         let all = |start: &str| -> Vec<String> {
             let values = html.split(start).skip(1).filter_map(|rest| rest.split('"').next());
@@ -636,8 +656,7 @@ fn hostile_answers_stay_text() {
             |name: &str| Some(name.strip_prefix("estimate_task_durations[")?.strip_suffix(']')?.to_owned());
         tasks.filter_map(|task| of(task["task"].as_str()?)).collect()
     };
-    let plain = flagship();
-    build(&plain, PERSONAL).exits(0);
+    let plain = finished(PERSONAL);
     build(&space, PERSONAL).exits(1);
     let mut text = space.read(&file);
     let (before, after) = (named(&plain), named(&space));
@@ -675,8 +694,7 @@ fn hostile_answers_stay_text() {
 
 #[test]
 fn names_of_older_pipelines_mean_the_tasks_of_this_one() {
-    let space = flagship();
-    build(&space, PERSONAL).exits(0);
+    let space = finished(PERSONAL);
     for (name, task) in [
         ("014-2-swot_analysis.md", "swot_analysis"),
         ("018-5-wbs_level2.json", "schedule_tables"),
@@ -702,8 +720,7 @@ fn names_of_older_pipelines_mean_the_tasks_of_this_one() {
 
 #[test]
 fn an_edit_costs_the_calls_it_must() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let mut before = calls(&space, BUSINESS);
     let mut cost = |what: &str| {
         build(&space, BUSINESS).exits(0);
@@ -798,8 +815,7 @@ fn a_plan_is_two_commands_with_nothing_but_the_binary() {
 
 #[test]
 fn the_plan_can_be_carried_out() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let summary = space.json(&format!("{BUSINESS}/plan_summary.json"));
     assert_eq!(summary["wbs"].as_array().map(Vec::len), Some(28));
     assert_eq!(summary["wbs"][0]["steps"].as_array().map(Vec::len), Some(3));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, flagship, made, requests};
+use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, finished, flagship, made, requests};
 use crate::support::Space;
 
 /// What differs between two runs, by path.
@@ -213,7 +213,7 @@ const SUM: &str = "comes to 4,800,000, not 5,000,000";
 
 #[test]
 fn planted_errors_are_found_and_mended_and_nothing_else_is() {
-    let (plain, space) = (flagship(), flagship());
+    let (plain, space) = (finished(BUSINESS), flagship());
     plant(&space);
     // The month is left to a person: the edit of it is never proposed.
     add_answers(
@@ -225,7 +225,6 @@ fn planted_errors_are_found_and_mended_and_nothing_else_is() {
             ("consistency_repair_2", "pitch", json!({ "edits": [] })),
         ],
     );
-    build(&plain, BUSINESS).exits(0);
     build(&space, BUSINESS).exits(0);
     assert_eq!(plain.json(&format!("{BUSINESS}/arithmetic_check.json"))["faults"], json!([]));
     let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
@@ -361,8 +360,7 @@ fn an_edit_that_brings_a_figure_from_nowhere_is_refused() {
 /// Any two lines on the same thing stand in one group, whatever the size of the groups.
 #[test]
 fn all_lines_on_one_thing_are_read_together_two_by_two() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let lines = |groups: &Value| -> BTreeMap<String, BTreeSet<String>> {
         let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for group in groups["groups"].as_array().expect("groups") {
@@ -398,7 +396,7 @@ fn all_lines_on_one_thing_are_read_together_two_by_two() {
 /// The most calls one after another, from the graph that `planexe graph --json` gives: two rounds of repair included.
 #[test]
 fn at_most_25_calls_one_after_another_and_160_in_all() {
-    let space = flagship();
+    let space = finished(BUSINESS);
     let graph = space.run(&["-C", BUSINESS, "graph", "--json"]).exits(0).json();
     let mut longest: BTreeMap<&str, usize> = BTreeMap::new();
     let nodes = graph["nodes"].as_array().expect("nodes");
@@ -422,15 +420,13 @@ fn at_most_25_calls_one_after_another_and_160_in_all() {
     }
     let most = longest.values().max().copied().expect("a task");
     assert!((20..=25).contains(&most), "{most} calls one after another: {longest:#?}");
-    build(&space, BUSINESS).exits(0);
     assert!(calls(&space, BUSINESS) <= 160);
 }
 
 /// What a model reads and writes in a second is assumed; calls, tokens and what waits for what are the sample's.
 #[test]
 fn the_cloud_takes_less_than_45_minutes_and_a_model_here_a_night() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let predict = |profile: &str, speed: &str, slots: u64| {
         let args =
             ["-C", BUSINESS, "--profile", profile, "simulate", "--answers", "8", "--speed", speed, "--json"];
@@ -472,8 +468,7 @@ fn the_cloud_takes_less_than_45_minutes_and_a_model_here_a_night() {
 
 #[test]
 fn a_figure_that_disagrees_with_its_formula_stops_the_plan_by_name() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let facts = space.json(&format!("{BUSINESS}/canonical_facts.json"));
     let ids: Vec<&str> =
         facts["facts"].as_array().expect("facts").iter().filter_map(|fact| fact["id"].as_str()).collect();
@@ -548,8 +543,7 @@ fn what_happens_to_a_finished_plan_costs_the_calls_it_must() {
             0,
         ),
     ];
-    let space = flagship();
-    build(&space, PERSONAL).exits(0);
+    let space = finished(PERSONAL);
     let whole = made(&space, PERSONAL);
     for (what, change, least, most) in rows {
         let before = calls(&space, PERSONAL);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::flagship::{BUSINESS, build, calls, flagship, made};
+use crate::flagship::{BUSINESS, build, calls, finished, made};
 use crate::support::{Out, Space};
 
 fn moved(space: &Space, variables: &[&str]) -> Out {
@@ -23,8 +23,7 @@ fn fact(space: &Space, id: &str) -> String {
 
 #[test]
 fn another_start_moves_every_date_and_asks_nobody() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let (before, asked) = (made(&space, BUSINESS), calls(&space, BUSINESS));
     let report = space.read(&format!("{BUSINESS}/report.md"));
     assert!(report.contains("1 March 2027") && report.contains("31 January 2027"));
@@ -81,8 +80,7 @@ fn another_start_moves_every_date_and_asks_nobody() {
 
 #[test]
 fn a_start_that_is_no_date_moves_nothing_and_is_told() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let asked = calls(&space, BUSINESS);
     moved(&space, &["start_date=next spring"]).exits(0);
     assert_eq!(calls(&space, BUSINESS), asked);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, flagship};
+use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, finished, flagship};
 use crate::support::Space;
 
 fn register(space: &Space, run: &str) -> Value {
@@ -56,8 +56,7 @@ fn an_option_that_names_a_figure_that_is_not_there_fails_by_name() {
 
 #[test]
 fn each_open_question_has_options_and_what_follows_is_computed() {
-    let space = flagship();
-    build(&space, BUSINESS).exits(0);
+    let space = finished(BUSINESS);
     let all = register(&space, BUSINESS);
     let open = all["open"].as_array().expect("a list");
     assert_eq!(open.len(), 10);
