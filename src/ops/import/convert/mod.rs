@@ -261,6 +261,9 @@ impl Ids {
 }
 
 #[cfg(test)]
+mod test;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
