@@ -37,13 +37,8 @@ impl ReadError {
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::UnknownKey { key, .. } => write!(f, "unknown key `{key}`"),
-            What::UnknownWord { word, .. } => write!(f, "unknown word `{word}`"),
-            What::Wrong { found, wanted } => write!(f, "found {found}, wanted {wanted}"),
-            What::Missing(key) => write!(f, "missing key `{key}`"),
-            What::Other(message) => f.write_str(message),
-        }
+        // serde wants it; nobody is shown this, but a `Diagnostic` made from it.
+        write!(f, "{:?}", self.what)
     }
 }
 

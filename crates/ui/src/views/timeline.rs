@@ -62,11 +62,6 @@ impl Timeline {
         self.all().map(|slice| slice.from).min()
     }
 
-    /// The last moment there is.
-    pub fn end(&self) -> Option<Micros> {
-        self.all().map(|slice| slice.to).max()
-    }
-
     /// All slices, calls within their attempts.
     pub fn all(&self) -> impl Iterator<Item = &Slice> {
         let all = self.builds.iter().chain(&self.attempts).chain(&self.calls).chain(&self.waits);

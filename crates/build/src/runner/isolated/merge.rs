@@ -4,7 +4,7 @@
 //! brought along only if nothing of the user's is touched by that. All of it can be done again after a kill.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::{Made, Outcome, Stage, commit_attempt};
 use super::checkouts::{Checkouts, merged_content};
@@ -414,9 +414,4 @@ fn holds_for(job: &Job, success: &Success, merged: &Merged) -> bool {
 fn former_of(job: &Job, output: &str) -> Option<Digest> {
     let done = job.former.as_deref()?;
     done.outputs.iter().find(|it| it.path == output).map(|it| it.blake3.clone())
-}
-
-/// Whether a path is in a folder of worktrees of ours.
-pub fn is_ours(path: &Path) -> bool {
-    path.parent().is_some_and(|folder| folder.ends_with(".planexe/worktrees"))
 }
