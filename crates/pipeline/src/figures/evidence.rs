@@ -429,6 +429,7 @@ mod tests {
             ("Opening", "opens in spring", Kept),
             ("Grant", "EUR 6.4 million were granted", Holds),
             ("Grant", "EUR 6.9 million were granted", Differs),
+            ("Visits", "EUR 60 for each", Differs),
         ] {
             let (standing, why) = judged(&source(name, excerpt), &format!("Before. {excerpt} After."));
             assert_eq!(standing, wanted, "{name}: {excerpt}: {why}");
@@ -454,6 +455,30 @@ mod tests {
                 wanted.ends_with("34,800") && wanted.starts_with('`'),
                 "{formula}"
             );
+        }
+    }
+
+    #[test]
+    fn a_formula_is_of_the_kind_of_its_figure() {
+        use Standing::{Differs, Holds};
+        for (name, formula, standing, wanted) in [
+            ("Opening", "open + 0 [days]", Holds, "`open + 0 [days]` comes to 2028-05-01"),
+            ("Opening", "open + 0 [days] + 1 [days]", Differs, "is none, and the figure is a date"),
+            ("Opening", "0 + 12", Differs, "`0 + 12` is none, and the figure is a date"),
+            ("Visits", "open + 0 [days]", Differs, "`open + 0 [days]` is none, and the figure is a number"),
+            ("Rent for two years", "sum(cost_*) + 0 [EUR]", Holds, "comes to EUR 34,800"),
+        ] {
+            let source = Source { means: Some(formula.into()), ..source(name, "after 0 days") };
+            let found = judged(&source, "It opens after 0 days.");
+            assert!(found.0 == standing && found.1.contains(wanted), "{formula}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_standing_is_called_alike_everywhere() {
+        use Standing::*;
+        for standing in [Holds, Kept, Differs, Old, NoFact, Unquoted, Changed, Missing, Damaged] {
+            assert_eq!(json!(standing), standing.name());
         }
     }
 

@@ -437,6 +437,20 @@ mod tests {
                 "EUR 300 per m³",
             ),
             (json!({"id": "cell", "value": 2, "unit": "people", "formula": ""}), "2 people"),
+            (
+                json!({"id": "later", "value": "2029-06-01", "unit": "date", "formula": "max(start, start + works)"}),
+                "2029-06-01",
+            ),
+            (
+                json!({"id": "sooner", "value": "2027-03-01", "unit": "date", "formula": "min(start, start + works)"}),
+                "2027-03-01",
+            ),
+            (
+                json!({"id": "lease", "value": "2029-03-15", "unit": "date", "formula": "start + 2 [years] + 2 [weeks]"}),
+                "2029-03-15",
+            ),
+            (json!({"id": "debt", "value": -1_100_000, "unit": "EUR", "formula": "-loan"}), "EUR -1,100,000"),
+            (json!({"id": "rent", "unit": "EUR", "formula": "8% * turnover"}), "EUR 7,200"),
         ] {
             let id = fact["id"].as_str().unwrap().to_owned();
             let ledger = Ledger::read(&plan(fact)).map_err(|faults| format!("{id}: {faults:?}")).unwrap();
@@ -491,6 +505,33 @@ mod tests {
                 json!({"id": "x", "value": 1, "formula": "system(1)"}),
                 "there are sum, min, max, round and days",
             ),
+            (
+                json!({"id": "clean_up", "value": 420000, "low": 270000, "high": 700000, "unit": "EUR", "formula": "soil * price"}),
+                "the upper bound 700,000, computed 660,000",
+            ),
+            (
+                json!({"id": "x", "value": 40, "unit": "%", "formula": "loan / city"}),
+                "is given as 40%; its formula",
+            ),
+            (
+                json!({"id": "x", "value": "2027-03-01", "unit": "date", "formula": "1 + 1"}),
+                "is a date, and its formula is a number",
+            ),
+            (json!({"id": "x", "value": 1, "formula": "start"}), "is a number, and its formula is a date"),
+            (json!({"id": "x", "value": 1, "formula": "-start"}), "takes a date below zero"),
+            (json!({"id": "x", "value": 1, "formula": "start * 2"}), "multiplies or divides a date"),
+            (
+                json!({"id": "x", "value": 1, "formula": "max(start, 2)"}),
+                "takes `max` of a date and a number",
+            ),
+            (json!({"id": "x", "value": 1, "formula": "days(1, 2)"}), "gives `days` what it cannot take"),
+            (json!({"id": "x", "value": 1, "formula": "sum(1, 2"}), "a bracket that is not closed"),
+            (json!({"id": "x", "value": 1, "formula": "2 * ?"}), "cannot be read from `?` on"),
+            (
+                json!({"id": "x", "value": 1, "formula": "start + 200000 [days]"}),
+                "wanted days, weeks, months or years",
+            ),
+            (json!({"id": "x", "value": 1, "formula": "start + 99999 [months]"}), "a date that there is not"),
             (json!({"id": "city", "value": 1}), "`city` is given twice"),
             (json!({"id": "x", "value": "EUR 5"}), "is no number; its unit belongs into `unit`"),
             (json!({"id": "x", "value": "soon", "unit": "date"}), "is no date"),
@@ -504,6 +545,12 @@ mod tests {
             assert!(found.contains(wanted), "{fact}: {found}");
         }
         assert!(faults(json!({})).join("").contains("wanted a list of facts"));
+        let many: Vec<Value> = (0..=MOST_FACTS).map(|n| json!({"id": format!("f{n}"), "value": 1})).collect();
+        assert_eq!(faults(json!(many)), [format!("more than {MOST_FACTS} facts")]);
+        let one_on_the_other =
+            |n: usize| json!({"id": format!("f{n}"), "formula": format!("f{} + 1", n + 1)});
+        let chain: Vec<Value> = (0..300).map(one_on_the_other).collect();
+        assert!(faults(json!(chain)).join("").contains("rests on more than"), "{:?}", faults(json!(chain)));
         let deep = json!([{"id": "x", "value": 1, "formula": "(".repeat(100_000)}, {"id": "y", "value": 1, "formula": "-".repeat(100_000)}]);
         assert!(faults(deep).iter().all(|fault| fault.contains("nested too deeply")));
     }

@@ -120,14 +120,20 @@ impl Number {
 
     /// In digits, with commas between thousands; a number without end is cut after four places, rounded.
     pub fn grouped(self) -> String {
-        let places = self.places().unwrap_or(4);
-        let step = Number { over: 1, under: ten(places).unwrap_or(1) };
-        let Some(number) = self.rounded_to(step).filter(|_| self.places().is_none()).or(Some(self)) else {
-            return String::new();
+        const CUT: u32 = 4;
+        let rounded = || self.rounded_to(Number { over: 1, under: ten(CUT)? });
+        let (number, places) = match self.places() {
+            Some(places) => (self, places),
+            // What is too large to be rounded loses what is after the point.
+            None => rounded().map_or((Number { over: self.over / self.under, under: 1 }, 0), |it| (it, CUT)),
         };
-        let scaled = number.over.unsigned_abs() * (step.under.unsigned_abs() / number.under.unsigned_abs());
-        let digits = format!("{scaled:0>width$}", width = places as usize + 1);
-        let (whole, part) = digits.split_at(digits.len() - places as usize);
+        let step = ten(places).unwrap_or(1);
+        let (over, under) = (number.over.unsigned_abs(), number.under.unsigned_abs());
+        // `under` divides `step`, which is at most ten to the 18th.
+        let part = over % under * (step.unsigned_abs() / under);
+        let part =
+            if places == 0 { String::new() } else { format!("{part:0>width$}", width = places as usize) };
+        let whole = (over / under).to_string();
         let mut out = String::new();
         for (n, digit) in whole.chars().enumerate() {
             if n > 0 && (whole.len() - n) % 3 == 0 {
@@ -194,6 +200,7 @@ mod tests {
             ("999", "999"),
             ("\u{2212}1000", "-1,000"),
             ("0.1", "0.1"),
+            ("-0.000000000000000001", "-0.000000000000000001"),
         ] {
             assert_eq!(number(text).grouped(), shown, "{text}");
         }
@@ -213,6 +220,16 @@ mod tests {
         let large = number("99999999999999999999999999999999");
         assert_eq!(large.times(large), None, "too large is no number");
         assert!(large > third && third > number("0.333") && third < number("0.334"));
+        // No result is so large that it cannot be told, nor that it cannot be compared.
+        let eighth = number("12345678901234567890123456789012345679").over(Number::from(8)).unwrap();
+        assert_eq!(eighth.grouped(), "1,543,209,862,654,320,986,265,432,098,626,543,209.875");
+        let third = number("12345678901234567890123456789012345679").over(Number::from(3)).unwrap();
+        assert_eq!(third.grouped(), "4,115,226,300,411,522,630,041,152,263,004,115,226");
+        let (one, other) =
+            (number("1e30").over(number("1e30").plus(Number::from(1)).unwrap()).unwrap(), number("1e30"));
+        let near = other.over(other.minus(Number::from(1)).unwrap()).unwrap();
+        assert!(one < near && near > one && one < Number::from(1) && Number::from(1) < near);
+        assert!(near < near.plus(Number::from(1)).unwrap_or(other) && one.cmp(&one) == Ordering::Equal);
         for (text, step, wanted) in [("2.5", "1", "3"), ("-2.5", "1", "-3"), ("293400", "1000", "293,000")] {
             assert_eq!(number(text).rounded_to(number(step)).unwrap().grouped(), wanted);
         }
