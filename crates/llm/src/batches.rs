@@ -229,3 +229,70 @@ pub(crate) fn at_half(mut reply: Reply, priced: bool) -> Reply {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const ASKED: &str = "2026-11-25T12:00:00Z";
+
+    /// What is found on these pages, and the ids after which each was asked for.
+    fn found(pages: &[Value], is_it: impl Fn(&str) -> Found) -> (Result<Found, String>, Vec<String>) {
+        let mut asked = Vec::new();
+        let wanted = Wanted { key: "k", calls: 2, created_utc: ASKED, file: "", others: &[] };
+        let found = look_through(
+            &wanted,
+            |after| {
+                asked.push(after.unwrap_or("").to_owned());
+                Ok(pages[(asked.len() - 1) % pages.len()].clone())
+            },
+            |batch| text(batch, "created_at"),
+            |batch| Ok(is_it(batch["id"].as_str().unwrap_or_default())),
+        );
+        (found.map_err(|error| error.message.text), asked)
+    }
+
+    fn batch(id: &str, at: &str) -> Value {
+        json!({ "id": id, "created_at": at })
+    }
+
+    #[test]
+    fn a_list_is_looked_through_page_by_page() {
+        let page = |id: &str, at: &str, more: bool| json!({ "data": [batch(id, at)], "has_more": more });
+        let (new, old) = ("2026-11-25T13:00:00Z", "2026-11-23T13:00:00Z");
+        let yes = |id: &str| if id == "c" { Found::Yes("c".to_owned()) } else { Found::No };
+        let pages = [page("a", new, true), page("b", new, true), page("c", new, false)];
+        let (it, asked) = found(&pages, yes);
+        assert!(matches!(it, Ok(Found::Yes(id)) if id == "c"));
+        assert_eq!(asked, ["", "a", "b"]);
+        // What was made a day before is the last that is looked at.
+        let (it, asked) = found(&[page("a", new, true), page("b", old, true), page("c", new, false)], yes);
+        assert!(matches!(it, Ok(Found::No)) && asked.len() == 2, "{asked:?}");
+        // What is not known yet is remembered, and looked past.
+        let (it, asked) =
+            found(&pages[..2], |id| if id == "a" { Found::Perhaps } else { Found::Yes("b".to_owned()) });
+        assert!(matches!(it, Ok(Found::Yes(_))) && asked.len() == 2);
+        let (it, _) = found(&[page("a", new, false)], |_| Found::Perhaps);
+        assert!(matches!(it, Ok(Found::Perhaps)));
+        // A list that does not say whether there is more has more if it is full.
+        let (it, asked) = found(&[json!({ "data": [batch("a", new)] })], |_| Found::No);
+        assert!(matches!(it, Ok(Found::No)) && asked.len() == 1);
+        let full: Vec<Value> = (0..PAGE).map(|n| batch(&format!("b{n}"), new)).collect();
+        let (it, asked) = found(&[json!({ "data": full }), json!({ "data": [] })], |_| Found::No);
+        assert!(matches!(it, Ok(Found::No)) && asked == ["", "b99"], "{asked:?}");
+    }
+
+    #[test]
+    fn a_list_that_does_not_say_what_it_must_is_an_error() {
+        let no = |_: &str| Found::No;
+        assert_eq!(found(&[json!({})], no).0.unwrap_err(), "the server's list of batches is none");
+        let stray = json!({ "data": [{ "id": "../x" }], "has_more": true });
+        assert_eq!(found(&[stray], no).0.unwrap_err(), "the server gave an id that is none");
+        let (endless, asked) = found(&[json!({ "data": [batch("a", "soon")], "has_more": true })], no);
+        assert_eq!(
+            (endless.unwrap_err().as_str(), asked.len()),
+            ("the server's list of batches has no end", PAGES)
+        );
+    }
+}

@@ -274,6 +274,30 @@ mod tests {
     }
 
     #[test]
+    fn every_event_has_its_words() {
+        for (event, task, title, colour) in [
+            ("task.stalled", Some("swot"), "! swot shows no progress", 0x00d2_8246),
+            ("task.rescued", Some("swot"), "✓ swot rescued", 0x0050_dc64),
+            ("pipeline.stopped", None, "= plan stopped", 0x003c_a0dc),
+            ("pipeline.paused", None, "= plan paused", 0x003c_a0dc),
+            ("model.parked", None, "= plan usage limit reached", 0x003c_a0dc),
+            ("model.resumed", None, "= plan usage limit over", 0x003c_a0dc),
+            ("batch.submitted", None, "= plan batch submitted", 0x003c_a0dc),
+            ("batch.ended", None, "= plan batch ended", 0x003c_a0dc),
+            ("batch.stuck", None, "= plan batch waits for a person", 0x003c_a0dc),
+            ("of.another.version", None, "= plan of.another.version", 0x003c_a0dc),
+        ] {
+            let payload = payload(event, task);
+            let discord: Value =
+                serde_json::from_slice(&body(Format::Discord, std::slice::from_ref(&payload))).unwrap();
+            assert_eq!(
+                (headline(&payload).as_str(), &discord["embeds"][0]["color"]),
+                (title, &json!(colour))
+            );
+        }
+    }
+
+    #[test]
     fn json_is_the_payload() {
         let one = payload("task.completed", Some("swot"));
         let read: Payload = serde_json::from_slice(&body(Format::Json, std::slice::from_ref(&one))).unwrap();

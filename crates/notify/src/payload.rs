@@ -346,6 +346,47 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn each_event_says_what_it_is_about() {
+        let mut teller = Teller::new("plan", "/runs/a", Redactor::new([Secret::new("sk-123456789")]));
+        let (model, message) = (|| "cloud".to_owned(), || "key sk-123456789\nmore".to_owned());
+        let batch = || "b-1".to_owned();
+        for (kind, wanted) in [
+            (
+                Kind::TaskRescued { task: "swot".into(), attempt: 3, model: Some(model()), score: Some(0.5) },
+                ["task.rescued", "score 0.5", ""],
+            ),
+            (
+                Kind::ModelParked {
+                    model: model(),
+                    until_utc: "2026-03-02T00:00:00Z".into(),
+                    message: message(),
+                },
+                ["model.parked", "until 2026-03-02T00:00:00Z: key [redacted] more", ""],
+            ),
+            (Kind::ModelResumed { model: model() }, ["model.resumed", "", ""]),
+            (
+                Kind::BatchSubmitted { model: model(), batch: batch(), calls: 2 },
+                ["batch.submitted", "2 calls in batch b-1", ""],
+            ),
+            (
+                Kind::BatchEnded { model: model(), batch: batch(), calls: 2, answered: 1 },
+                ["batch.ended", "1 of 2 calls of batch b-1 are answered", ""],
+            ),
+            (
+                Kind::BatchStuck { model: model(), batch: batch(), message: message() },
+                ["batch.stuck", "", "key [redacted] more"],
+            ),
+            (Kind::PipelinePaused { message: message() }, ["pipeline.paused", "key [redacted] more", ""]),
+        ] {
+            let told = teller.payload(&event(kind)).unwrap();
+            let found =
+                [&told.event, &told.message.unwrap_or_default(), &told.error_summary.unwrap_or_default()];
+            assert_eq!(found, wanted);
+            assert_eq!(told.model.as_deref(), (told.event != "pipeline.paused").then_some("cloud"));
+        }
+    }
+
+    #[test]
     fn what_no_one_is_told() {
         let mut teller = Teller::new("plan", "/runs/a", Redactor::default());
         for kind in [

@@ -161,3 +161,37 @@ impl Batches for Anthropic {
         reply.map_err(|error| self.adapted(error, request, native))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_results_is_what_a_call_would_have_got() {
+        let answered = |result: Value| served(&json!({ "custom_id": "a", "result": result }));
+        let message = json!({ "id": "msg_1", "content": [] });
+        let found = answered(json!({ "type": "succeeded", "message": message }));
+        assert_eq!((found.id(), &found), (Some("msg_1"), &Served::Answer(200, message)));
+        assert_eq!(answered(json!({ "type": "canceled" })), Served::Canceled);
+        for other in ["expired", "of another version"] {
+            assert_eq!(answered(json!({ "type": other })), Served::Expired);
+        }
+        for (kind, status) in [
+            ("invalid_request_error", 400),
+            ("authentication_error", 401),
+            ("billing_error", 402),
+            ("permission_error", 403),
+            ("not_found_error", 404),
+            ("request_too_large", 413),
+            ("rate_limit_error", 429),
+            ("overloaded_error", 529),
+            ("api_error", 500),
+        ] {
+            let (inner, outer) = (json!({ "type": kind, "message": "no" }), "error");
+            for error in [json!({ "type": outer, "error": inner }), inner.clone()] {
+                let found = answered(json!({ "type": "errored", "error": error }));
+                assert_eq!((found.id(), &found), (None, &Served::Answer(status, error)), "{kind}");
+            }
+        }
+    }
+}

@@ -194,3 +194,50 @@ impl Batches for OpenAi {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_was_refused_says_why() {
+        let of = |errors: Value| {
+            standing(&json!({ "id": "b", "status": "failed", "errors": { "data": errors } })).unwrap()
+        };
+        for (error, why, limited) in [
+            (json!({ "code": "token_limit_exceeded", "message": "Too\nmuch." }), "Too much.", true),
+            (json!({ "code": "invalid_json_line" }), "invalid_json_line", false),
+            (json!({ "line": 3 }), "{\"line\":3}", false),
+        ] {
+            let standing = of(json!([error]));
+            assert_eq!(
+                (standing.why.as_deref(), standing.limited, standing.ended),
+                (Some(why), limited, true)
+            );
+        }
+        assert!(
+            standing(&json!({ "id": "../files", "status": "completed" })).is_err(),
+            "an id is part of a path"
+        );
+    }
+
+    #[test]
+    fn a_line_of_a_file_is_what_a_call_would_have_got() {
+        for (line, wanted) in [
+            (
+                json!({ "response": { "status_code": 200, "body": { "id": "c" } } }),
+                Served::Answer(200, json!({ "id": "c" })),
+            ),
+            (json!({ "response": { "status_code": 99999, "body": {} } }), Served::Answer(500, json!({}))),
+            (json!({ "error": { "code": "batch_cancelled" } }), Served::Canceled),
+            (json!({ "error": { "code": "batch_expired" } }), Served::Expired),
+            (json!({}), Served::Expired),
+            (
+                json!({ "error": { "code": "server" } }),
+                Served::Answer(500, json!({ "error": { "code": "server" } })),
+            ),
+        ] {
+            assert_eq!(served(&line), wanted, "{line}");
+        }
+    }
+}

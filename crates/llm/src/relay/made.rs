@@ -286,4 +286,29 @@ mod tests {
         );
         assert_eq!(request(Route::Messages, &message, true).system, "s");
     }
+
+    #[test]
+    fn what_was_kept_of_an_answer_is_shown_as_its_text() {
+        let wire = |body: &str| Wire { body: body.to_owned(), ..Wire::default() };
+        let delta = |text: &str| {
+            format!("event: x\ndata: {}\n\n", json!({ "choices": [{ "delta": { "content": text } }] }))
+        };
+        let streamed = format!(": sign of life\n\n{}{}data: [DONE]\n\n", delta("a"), delta("b"));
+        assert_eq!(shown(Route::Chat, &wire(&streamed)), "ab");
+        assert_eq!(shown(Route::Chat, &wire(r#"{"choices":[{"message":{"content":"c"}}]}"#)), "c");
+        assert_eq!(shown(Route::Chat, &wire("neither")), "");
+        let body = map(
+            json!({ "messages": [{ "role": "user", "content": [{ "type": "text", "text": "Say it." }, {}] }] }),
+        );
+        let counted: Value = serde_json::from_slice(&count(&body)).unwrap();
+        assert!(counted["input_tokens"].as_u64() > Some(0), "{counted}");
+        for route in [Route::Embeddings, Route::Models, Route::CountTokens] {
+            assert_eq!(
+                answer(route, &body, "m", &Reply::default()).map(|wire| wire.body),
+                None,
+                "{}",
+                route.path()
+            );
+        }
+    }
 }

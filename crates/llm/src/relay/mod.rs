@@ -248,6 +248,20 @@ mod tests {
     }
 
     #[test]
+    fn the_one_model_is_listed_in_either_dialect() {
+        let listed = |dialect| serde_json::from_slice::<Value>(&models("m", dialect)).unwrap();
+        assert_eq!(
+            (&listed(Dialect::Openai)["data"][0]["id"], &listed(Dialect::Openai)["object"]),
+            (&json!("m"), &json!("list"))
+        );
+        let listed = listed(Dialect::Anthropic);
+        assert_eq!(
+            (&listed["data"][0]["type"], &listed["first_id"], &listed["has_more"]),
+            (&json!("model"), &json!("m"), &json!(false))
+        );
+    }
+
+    #[test]
     fn only_what_models_are_asked_by_is_served() {
         assert_eq!(Route::of("POST", "/v1/messages?beta=true"), Some(Route::Messages));
         for (method, path) in [

@@ -296,4 +296,53 @@ mod tests {
         );
         assert!(!seen.is_whole() && seen.error.is_some());
     }
+
+    #[test]
+    fn an_answer_in_one_piece_says_what_it_is() {
+        let whole = |route, value: Value| {
+            let mut seen = Seen::new(route, false);
+            seen.whole(&value);
+            let usage = seen.usage.input_tokens;
+            (seen.shown(), usage, seen.is_whole(), seen.error.map(|error| error.message))
+        };
+        let call = |kind: &str| json!({ "type": kind, "name": "run" });
+        for (route, value, wanted) in [
+            (
+                Route::Embeddings,
+                json!({ "data": [{}, {}], "usage": { "prompt_tokens": 5 } }),
+                ("[2 embeddings]", 5, true, None),
+            ),
+            (Route::CountTokens, json!({ "input_tokens": 9 }), ("", 0, true, None)),
+            (
+                Route::Chat,
+                json!({ "choices": [{ "message": { "tool_calls": [{ "function": { "name": "run" } }, {}] }, "finish_reason": "tool_calls" }] }),
+                ("[calls run]", 0, true, None),
+            ),
+            (
+                Route::Responses,
+                json!({ "output": [call("reasoning"), call("function_call"), call("web_search_call")], "usage": { "input_tokens": 3 } }),
+                ("[calls run, web_search_call]", 3, true, None),
+            ),
+            (
+                Route::Responses,
+                json!({ "status": "failed", "error": { "message": "no" } }),
+                ("", 0, false, Some("no")),
+            ),
+            (Route::Chat, json!({ "error": { "message": "busy" } }), ("", 0, false, Some("busy"))),
+            (
+                Route::Messages,
+                json!({ "type": "error", "error": { "type": "api_error", "message": "x" } }),
+                ("", 0, false, Some("x")),
+            ),
+            (
+                Route::Messages,
+                json!({ "content": [{ "type": "thinking" }, { "type": "text", "text": "a" }], "stop_reason": "end_turn" }),
+                ("a", 0, true, None),
+            ),
+        ] {
+            let found = whole(route, value.clone());
+            let found = (found.0.as_str(), found.1, found.2, found.3.as_deref());
+            assert_eq!(found, wanted, "{value}");
+        }
+    }
 }

@@ -301,3 +301,17 @@ fn field(line: &[u8], name: &mut String, data: &mut Vec<u8>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_an_event_are_put_together() {
+        let (mut name, mut data) = (String::new(), Vec::new());
+        for line in ["event: message_stop", "data: {", "data:}", "data", ": a comment", "id: 7", "retry"] {
+            field(line.as_bytes(), &mut name, &mut data);
+        }
+        assert_eq!((name.as_str(), data.as_slice()), ("message_stop", &b"{\n}\n"[..]));
+    }
+}
