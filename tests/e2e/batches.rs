@@ -216,3 +216,30 @@ fn calls_that_are_refused_were_not_submitted() {
     space.run(&["build"]).exits(1).says(&["too many"]);
     assert!(space.files(".planexe/batches").is_empty(), "nothing waits for it");
 }
+
+/// What was paid for is kept, also if no task asks for it any more by the time it comes.
+#[test]
+fn an_answer_that_nobody_waits_for_is_kept() {
+    for dialect in vendors() {
+        let vendor = Vendor::new(dialect);
+        vendor.state().quick = false;
+        let space = vendor.space(3, "wait = \"0s\"");
+        space.run(&["build"]).exits(3);
+        space.edit("pipeline.toml", "TASK=t1\\nAnswer.", "TASK=t1\\nAnswer otherwise.");
+        vendor.state().quick = true;
+        space.edit("pipeline.toml", "wait = \"0s\"", "");
+        space.build();
+        let submitted = || vendor.submitted()["t1"] + vendor.state().online.get("t1").copied().unwrap_or(0);
+        assert_eq!(submitted(), 2, "{dialect:?}: another prompt is another call");
+        let paid = |task: &str| {
+            space.lines("usage_metrics.jsonl").iter().filter(|line| line["task"] == task).count()
+        };
+        assert_eq!((paid("t0"), paid("t1")), (1, 2), "{dialect:?}: each call is on the bill once");
+        assert_eq!(space.files(".planexe/batches"), Vec::<String>::new(), "{dialect:?}");
+        // The former prompt again: it was answered.
+        space.edit("pipeline.toml", "Answer otherwise.", "Answer.");
+        space.build();
+        assert_eq!((submitted(), space.read("t1.txt").trim()), (2, "To t1."), "{dialect:?}");
+        space.build().says(&["up to date"]);
+    }
+}

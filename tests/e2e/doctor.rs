@@ -321,3 +321,52 @@ fn what_stands_in_the_way_of_a_model_is_told_with_its_remedy() {
         assert!(found[0]["remedy"].as_str().unwrap_or_default().contains(remedy), "{out}");
     }
 }
+
+#[test]
+fn where_commands_run_is_looked_at() {
+    let server = Wire::new(|_| Vec::new())
+        .gets(|asked| reply(if asked.line == "GET /up" { 200 } else { 503 }, "", "{}"));
+    let space = Space::new();
+    let base = format!("http://{}", server.address());
+    space.write(
+        "pipeline.toml",
+        format!(
+            "[executors.cluster]\nkind = \"slurm\"\n\n[executors.queue]\nkind = \"command\"\nsubmit = [\"no-such-hq\", \"$job\"]\n\
+             status = [\"true\"]\ncancel = [\"true\"]\nstates = {{ ended = [\"FINISHED\"] }}\n\n\
+             [services.up]\ncommand = [\"true\"]\nready = {{ url = \"{base}/up\" }}\n\n\
+             [services.down]\ncommand = \"true\"\nready = {{ url = \"{base}/down\" }}\nexecutor = \"cluster\"\n\n\
+             [services.missing]\ncommand = [\"no-such-server\"]\nready = {{ command = [\"true\"] }}\n\n\
+             [task.a]\noutputs = [\"a.txt\"]\ncommand = \"true > $out\"\nexecutor = \"cluster\"\n\n\
+             [task.b]\noutputs = [\"b.txt\"]\ncommand = \"true > $out\"\nexecutor = \"queue\"\n\n\
+             [task.c]\noutputs = [\"c.txt\"]\ncommand = \"true > $out\"\nisolate = true\n"
+        ),
+    );
+    let said = |check: &str| {
+        let (found, _) = findings(&space, &[], check);
+        found
+            .iter()
+            .map(|it| format!("{} {}", it["grade"].as_str().unwrap(), it["message"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(said("executors")[1], "fail `no-such-hq` of executor `queue` is not on the PATH");
+    assert_eq!(
+        said("services"),
+        [
+            "ok `up` is up already: a build uses it, and leaves it as it is",
+            "ok `down` is started on `cluster` when a task needs it",
+            "fail `no-such-server` of service `missing` is not on the PATH"
+        ]
+    );
+    assert_eq!(said("isolated"), ["fail an isolated task needs a git work tree, and the run is in none"]);
+    space.edit("pipeline.toml", "no-such-hq", "true");
+    assert_eq!(said("executors")[1], "ok `queue` (command)");
+    // A git that is too old, or none.
+    space.write("../old/git", "#!/bin/sh\necho git version 2.1.0\n");
+    std::fs::set_permissions(space.path("../old/git"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a program");
+    space.set_env("PATH", space.path("../old"));
+    assert_eq!(said("isolated"), ["fail git 2.1"]);
+    space.set_env("PATH", "/nowhere");
+    assert_eq!(said("executors")[0], "fail `sbatch` of executor `cluster` is not on the PATH");
+    assert!(said("isolated")[0].starts_with("fail "), "{:?}", said("isolated"));
+}

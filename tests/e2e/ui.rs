@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, FakeLlm, Running, Space, until};
+use crate::support::{Answer, FakeLlm, Fifo, Running, Space, until};
 
 /// A server that runs.
 struct Ui {
@@ -441,4 +442,82 @@ fn an_edit_of_the_plan_is_seen_before_it_is_made() {
     may.wish(&json!({"do": "edit-plan", "text": "second\n"})).is(200);
     assert_eq!(space.read("plan.txt"), "second\n");
     assert_eq!(server.requests(), 1);
+}
+
+#[test]
+fn what_the_page_does_is_what_a_person_would_type() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"test -e ../ok && cat $in > $out\"\n\n\
+         [task.slow]\ninputs = [\"a.txt\"]\noutputs = [\"slow.txt\"]\ncommand = \"cat ../gate > $out\"\n",
+    );
+    space.write("plan.txt", "first\n");
+    let gate = Fifo::new(space.root().join("gate"));
+    let ui = Ui::start(&space, &["--allow-changes"]);
+    let wish = |wish: Value, status: u16| ui.wish(&wish).is(status).json();
+    wish(json!({ "do": "build" }), 200);
+    until("it fails", || {
+        (space.state("a") == "failed" && space.report()["run"]["pid"].is_null()).then_some(())
+    });
+    space.write("../ok", "");
+    wish(json!({ "do": "retry" }), 200);
+    let runs = wish(json!({ "do": "build" }), 200);
+    assert_eq!(runs["message"], "the build runs", "{runs}");
+    let mut held = gate.wait_for_reader();
+    wish(json!({ "do": "pause" }), 200);
+    until("it is paused", || (space.report()["run"]["phase"] == "paused").then_some(()));
+    assert_eq!(wish(json!({ "do": "build" }), 200)["message"], "it was paused and continues");
+    until("it goes on", || (space.report()["run"]["phase"] != "paused").then_some(()));
+    let page = || ui.get("/api/task?task=slow").json();
+    until("the page shows it at work", || (page()["task"]["state"] == "running").then_some(()));
+    assert_eq!(page()["needs"], json!(["a"]));
+    wish(json!({ "do": "stop" }), 200);
+    held.write_all(b"made\n").unwrap();
+    drop(held);
+    until("it has ended", || space.report()["run"]["pid"].is_null().then_some(()));
+    // Another answer of the first task, and the one before brought back.
+    space.write("plan.txt", "second\n");
+    let build = space.spawn(&["build", "a"]);
+    build.wait().exits(0);
+    assert_eq!(ui.get("/api/task?task=a").json()["versions"][0]["version"], "a@1");
+    wish(json!({ "do": "restore", "version": "a@1" }), 200);
+    assert_eq!(space.read("a.txt"), "first\n");
+    let known = ui.wish(&json!({ "do": "restore", "version": "a@9" })).is(409).json();
+    assert!(known["error"]["message"].is_string(), "{known}");
+    ui.wish(&json!({ "do": "fly" })).is(400);
+}
+
+/// The token is in no argument: a file that only the user can read leads to the page.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_browser_is_led_to_the_page_by_a_file_of_the_users_own() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let space = Space::new();
+    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"true > $out\"\n");
+    space.write(
+        "../bin/xdg-open",
+        "#!/bin/sh\nstat -c %a \"$1\" > ../mode; cat \"$1\" > ../leads.new; mv ../leads.new ../leads\n",
+    );
+    let browser = space.path("../bin/xdg-open");
+    std::fs::set_permissions(&browser, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    space.set_env("PATH", format!("{}:{path}", browser.parent().unwrap().display()));
+    let ui = space.spawn(&["ui", "--open"]);
+    until("it is opened", || space.exists("../leads").then_some(()));
+    let address = ui.stdout().trim().to_owned();
+    assert!(address.contains("/#token=") && space.read("../leads").contains(&address), "{address}");
+    assert_eq!(space.read("../mode").trim(), "600");
+    until("it says how it ends", || ui.stderr().contains("Ctrl-C ends it").then_some(()));
+    ui.signal(Signal::INT);
+    ui.wait().exits(130);
+    assert_eq!(space.files("../tmp"), Vec::<String>::new());
+
+    space.set_env("PATH", "/nowhere");
+    let ui = space.spawn(&["ui", "--open"]);
+    until("it says that there is none", || ui.stderr().contains("no browser could be started").then_some(()));
+    ui.signal(Signal::INT);
+    ui.wait().exits(130);
+    space.run(&["ui", "nowhere"]).exits(2).says(&["there is no folder `nowhere`"]);
 }

@@ -63,9 +63,8 @@ pub fn run_on(session: &Session, opened: &mut Opened, name: &str) -> Result<(), 
     })?;
     let stay = Arc::get_mut(&mut opened.project).map(|project| project.run_on(at)).unwrap_or_default();
     if !stay.is_empty() {
-        let tasks = style::count(stay.len() as u64, "task");
-        session
-            .notice(&format!("note: {tasks} that work in place stay on this machine: {}", stay.join(", ")));
+        let what = "what works in place, or in a worktree, stays on this machine";
+        session.notice(&format!("note: {what}: {}", stay.join(", ")));
     }
     Ok(())
 }

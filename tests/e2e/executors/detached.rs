@@ -298,3 +298,23 @@ fn clocks_go_on_while_no_build_runs() {
     space.run(&["build"]).exits(1).says(&["not done after 1"]);
     assert_eq!(space.tally("starts"), 1);
 }
+
+#[test]
+fn all_commands_of_a_build_can_be_sent_elsewhere() {
+    let space = Space::new();
+    let task = |name: &str, keys: &str| format!("[task.{name}]\noutputs = [\"{name}.txt\"]\n{keys}\n\n");
+    space.write(
+        "pipeline.toml",
+        task("a", "command = \"echo $PLANEXE_TASK > $out\"")
+            + &task("b", "in_place = true\ncommand = \"echo b > b.txt\""),
+    );
+    let out = space.run(&["build", "--executor", "detached", "--json"]).exits(0);
+    assert_eq!((space.read("b.txt").as_str(), out.stderr.contains("in place")), ("b\n", false), "{out}");
+    assert!(
+        space.report()["tasks"]
+            .as_array()
+            .is_some_and(|tasks| tasks.iter().all(|task| task["state"] == "done"))
+    );
+    space.run(&["build"]).exits(0).says(&["up to date"]);
+    no_job_is_left(&space);
+}

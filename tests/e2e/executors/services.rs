@@ -3,6 +3,7 @@
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 
+use crate::support::wire::{Wire, reply};
 use crate::support::{FakeLlm, Space, until};
 
 /// A server that says that it starts, is ready once `../go` is there, and serves until it is ended.
@@ -349,4 +350,29 @@ fn it_sees_no_keys_but_those_it_names() {
     space.edit("pipeline.toml", "ready = {", "env = [\"OPENAI_API_KEY\"]\nready = {");
     space.run(&["build", "-B", "b"]).exits(0);
     assert_eq!(log(), "key: sk-secret\n");
+}
+
+#[test]
+fn it_is_ready_once_its_address_answers() {
+    let server = FakeLlm::new();
+    let space = Space::new();
+    let up = space.path("../up");
+    let health =
+        Wire::new(|_| Vec::new()).gets(move |_| reply(if up.exists() { 200 } else { 503 }, "", "{}"));
+    let url = format!("ready = {{ url = \"http://{}/health\" }}", health.address());
+    let serves = SERVES.replace("ready = { command = [\"test\", \"-e\", \"../up\"] }", &url);
+    assert!(serves.contains(&url));
+    space.write("pipeline.toml", serves + &tasks(&server));
+    let build = space.spawn(&["build"]);
+    served(&space, 1);
+    assert_eq!(server.total(), 0, "nothing is asked before it answers");
+    for path in ["../go", "../end"] {
+        space.write(path, "");
+    }
+    build.wait().exits(0).says(&["service llm: ready"]);
+    assert_eq!(
+        (server.count("a"), states(&space)),
+        (1, vec!["starting".to_owned(), "ready".to_owned(), "stopped".to_owned()])
+    );
+    assert!(health.asked_for().iter().all(|asked| asked.line == "GET /health"));
 }
