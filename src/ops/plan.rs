@@ -167,10 +167,10 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         let kept = prepared.is_some_and(|prepared| prepared.has_answer(false));
         // One that cannot be judged is tried, and fails.
         let certain = matches!(survey.settled.get(&id), Some(Resolution::Stale | Resolution::Failed));
-        let asks_evaluator = spec.eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
-        let asked = u32::from(spec.recipe.prompt().is_some() && !kept) + u32::from(asks_evaluator);
-        calls += if survey.settled.get(&id) == Some(&Resolution::Stale) { asked } else { 0 };
-        calls_at_most += asked;
+        let paid = u32::from(spec.recipe.prompt().is_some() && kept);
+        let (sure, most) = spec.asks();
+        calls += if survey.settled.get(&id) == Some(&Resolution::Stale) { sure - paid } else { 0 };
+        calls_at_most += most - paid;
         let needs: Vec<TaskId> = graph.direct_needs(id);
         let asks = asks(project, spec, judgement);
         let name = |id: &TaskId| graph[*id].name.clone();

@@ -367,6 +367,8 @@ fn wg8_no_rescue_makes_what_waits_anew() {
 fn wg10_rounds_of_refinement_are_exactly_so_many() {
     let server = judge(&["0.8"]);
     let space = agent(&server, LEAVES, "[task.fix.refine]\nmax_rounds = 3");
+    let expects = |space: &Space, calls: &str| drop(space.run(&["build", "-n"]).exits(0).says(&[calls]));
+    expects(&space, " 3 calls expected.");
     space.build();
     assert_eq!((ran(&space), server.count("judge")), (3, 3));
     assert_eq!(space.sidecar("fix.md")["eval"]["round"], 3);
@@ -374,6 +376,7 @@ fn wg10_rounds_of_refinement_are_exactly_so_many() {
     // A score ends them earlier.
     let server = judge(&["0.8", "0.95"]);
     let space = prompt(&server, "[task.plan.refine]\nmax_rounds = 5\nuntil = 0.9");
+    expects(&space, " 2 calls expected, at most 10.");
     space.build();
     assert_eq!(server.counts(), counts([("plan", 2), ("judge", 2)]));
     // Failures have a budget of their own.
@@ -383,8 +386,11 @@ fn wg10_rounds_of_refinement_are_exactly_so_many() {
         _ => Answer::Default,
     });
     let space = prompt(&server, "[task.plan.refine]\nmax_rounds = 3");
+    expects(&space, " 6 calls expected.");
     space.build();
     assert_eq!(server.counts(), counts([("plan", 4), ("judge", 4)]));
+    let forecast = space.run(&["simulate", "--json"]).exits(0).json();
+    assert_eq!(forecast["rows"][0]["calls"], 6, "{forecast}");
 }
 
 #[test]

@@ -100,8 +100,8 @@ impl Past {
         let known = self.seconds.get(project, task);
         let usage = if calls {
             let call = self.calls.get(project, task);
-            let used = call.map(|call| call.usage).unwrap_or_default();
-            let asked = spec.prompts().count() as u64;
+            let once = call.map(|call| call.usage).unwrap_or_default();
+            let used = times(&once, spec.rounds().0);
             let models = spec.prompts().next().map_or(&[][..], |prompt| &prompt.models);
             let name = |at: usize| logged_as(&project.endpoints[at]);
             // By the price of the model that will be asked; what was paid may have been another's.
@@ -114,12 +114,26 @@ impl Past {
                     if again { used.cost_usd } else { 0.0 }
                 }
             };
-            Usage { calls: asked, cost_usd, ..used }
+            Usage { calls: u64::from(spec.asks().0), cost_usd, ..used }
         } else {
             Usage::default()
         };
         let guessed = known.is_none() && matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_));
         Expected { seconds: self.seconds.seconds(project, task), usage, guessed }
+    }
+}
+
+/// What so many rounds use, each as much as one.
+fn times(once: &Usage, rounds: u32) -> Usage {
+    let times = |tokens: u64| tokens.saturating_mul(rounds.into());
+    Usage {
+        input_tokens: times(once.input_tokens),
+        output_tokens: times(once.output_tokens),
+        cached_tokens: times(once.cached_tokens),
+        cache_write_tokens: times(once.cache_write_tokens),
+        thinking_tokens: times(once.thinking_tokens),
+        calls: times(once.calls),
+        cost_usd: once.cost_usd * f64::from(rounds),
     }
 }
 

@@ -15,7 +15,6 @@ use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::input_files::has_outputs;
 use planexe_pipeline::open::{Named, Opened};
-use planexe_pipeline::project::Recipe;
 use planexe_query::selection::{Part, Unit, Units, judge};
 use planexe_query::task_state::reasons;
 use planexe_store::index::Index;
@@ -132,18 +131,18 @@ impl Found {
 
     /// Calls, money and time of what is not kept, and of what is made again because it was named.
     fn estimate(&self, opened: &Opened, view: &mut EditPlanView, again: &[Unit]) {
-        let calls =
-            |id: TaskId| u32::from(matches!(opened.project.spec(&self.graph[id]).recipe, Recipe::Prompt(_)));
+        let calls = |id: TaskId| opened.project.spec(&self.graph[id]).asks();
         let called = |hit: &&Hit| {
             let prepared = hit.judgement.prepared.as_ref();
             let paid =
                 prepared.is_some_and(|prepared| prepared.kept.is_some() || prepared.existing.is_some());
-            if paid { 0 } else { calls(hit.id) }
+            if paid { (0, 0) } else { calls(hit.id) }
         };
         let kept: HashSet<&String> = view.kept.iter().collect();
         let left: Vec<&Hit> = self.hits.iter().filter(|hit| !kept.contains(&hit.name)).collect();
         let again: Vec<TaskId> = again.iter().filter_map(|unit| self.graph.find(&unit.name)).collect();
-        let expected = left.iter().map(called).chain(again.iter().map(|&id| calls(id))).sum();
+        let begin: Vec<(u32, u32)> =
+            left.iter().map(called).chain(again.iter().map(|&id| calls(id))).collect();
         let begun: Vec<TaskId> = left.iter().map(|hit| hit.id).chain(again).collect();
         let mask = self.graph.downstream(&begun);
         let by_itself: HashSet<TaskId> =
@@ -152,8 +151,9 @@ impl Found {
             mask[id.index()] && !by_itself.contains(id) && self.fresh.contains(&self.graph[*id].name)
         };
         let after: Vec<TaskId> = in_order(&self.graph).into_iter().filter(follows).collect();
-        view.calls_expected = expected;
-        view.calls_at_most = expected + after.iter().map(|&id| calls(id)).sum::<u32>();
+        view.calls_expected = begin.iter().map(|(sure, _)| sure).sum();
+        view.calls_at_most =
+            begin.iter().copied().chain(after.iter().map(|&id| calls(id))).map(|(_, most)| most).sum();
         view.depends = after.iter().map(|id| self.graph[*id].name.clone()).collect();
         let all: HashSet<TaskId> = begun.into_iter().chain(after).collect();
         let known = || self.former.iter().filter(|former| all.contains(&former.id));

@@ -159,6 +159,18 @@ impl Spec {
     pub fn is_synced_late(&self) -> bool {
         self.recipe.is_synced_late() && self.eval.is_none() && self.isolate.is_none()
     }
+
+    /// Rounds that are made in any case, and at most.
+    pub fn rounds(&self) -> (u32, u32) {
+        self.eval.as_ref().map_or((1, 1), |eval| eval.rounds())
+    }
+
+    /// Calls to models if all goes well, its evaluator's included: by the rounds that are made in any case, and at most.
+    pub fn asks(&self) -> (u32, u32) {
+        let (sure, most) = self.rounds();
+        let calls = self.prompts().count() as u32;
+        (calls * sure, calls * most)
+    }
 }
 
 /// Who evaluates what a task made, and what follows from the score.
@@ -196,6 +208,17 @@ pub enum Evaluator {
 }
 
 impl EvalSpec {
+    /// Rounds of refinement: those that are made in any case, and those that are if no score ends them. One without it.
+    fn rounds(&self) -> (u32, u32) {
+        // Sums of them over all tasks are forecasts, and have to fit.
+        let most = self.max_rounds.min(1000);
+        match self.refine {
+            None => (1, 1),
+            Some(Until(None)) => (most, most),
+            Some(Until(Some(_))) => (1, most),
+        }
+    }
+
     /// What a model is asked, if it is one that scores.
     pub fn prompt(&self) -> Option<&PromptSpec> {
         match &self.by {

@@ -277,6 +277,9 @@ impl PlanView {
         text += ". ";
         text += &match (self.calls_expected, self.calls_at_most) {
             (_, 0) => "No calls.".to_owned(),
+            (0, most) => {
+                format!("No call is certain yet, at most {}.", style::count(u64::from(most), "call"))
+            }
             (expected, most) if most > expected => {
                 format!("{} expected, at most {most}.", style::count(u64::from(expected), "call"))
             }

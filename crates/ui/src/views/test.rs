@@ -589,6 +589,8 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call
         ..plan()
     };
     assert_eq!(nothing.text(&AT_80, false), "planexe: everything is up to date (23 tasks)\n");
+    let open = PlanView { calls_expected: 0, eta_s: None, cost_usd: None, ..plan() }.text(&AT_80, false);
+    assert!(open.replace("\n  ", " ").ends_with("No call is certain yet, at most 2 calls.\n"), "{open}");
     let guessed =
         PlanView { guessed: 3, resume: None, levels: vec![], ..plan() }.text(&Style::default(), false);
     assert!(guessed.ends_with("$0.25: a guess in part, as 3 tasks have not run yet.\n"), "{guessed}");
