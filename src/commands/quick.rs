@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use planexe_base::fs::OpenDir;
+use planexe_store::control::is_retry_asked;
 use planexe_store::null_build::{self, Found, UpToDate};
 
 /// What was typed, as far as this way goes.
@@ -67,6 +68,8 @@ pub fn try_build(args: &[OsString], env: &dyn Fn(&str) -> Option<String>) -> Tri
     match null_build::check(run, &open, WORDS, env) {
         // What webhooks missed goes out with the next build.
         Some(Found::Same(_)) if planexe_notify::outbox::is_waiting(run, &open) => Tried::Build(None),
+        // Asked of a build that did not get to it, or by hand.
+        Some(Found::Same(_)) if is_retry_asked(run, &open) => Tried::Build(None),
         Some(Found::Same(said)) => {
             let silent = typed.quiet || typed.question;
             Tried::Done(planexe_base::exit::DONE, if silent { Vec::new() } else { said })

@@ -205,6 +205,12 @@ fn a_running_build_tries_a_failed_task_anew() {
         build.wait().exits(0).says(&["retried"]);
         assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1), ("x", 1)]));
         space.assert_nothing_to_do(&server);
+        if command.is_empty() {
+            // By hand between two builds, the first of which left nothing to do.
+            space.write(".planexe/retry/b", "");
+            space.build().says(&["retried"]);
+            assert_eq!(server.counts(), counts([("a", 1), ("b", 3), ("c", 1), ("x", 1)]));
+        }
     }
 }
 

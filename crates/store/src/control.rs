@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seal::{Seal, What};
 use super::{StatusRead, Store, task_dir_name};
-use planexe_base::fs::{self, Durability, FileKind, FsError, Signature};
+use planexe_base::fs::{self, Durability, FileKind, FsError, OpenDir, Signature};
 use planexe_base::record::State;
 
 /// What is asked of a running build.
@@ -168,6 +168,11 @@ fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     found
+}
+
+/// Whether somebody wants a task made anew in a run directory, which is open as well. In most nobody ever did.
+pub fn is_retry_asked(run: &Path, open: &OpenDir) -> bool {
+    !open.is_absent(c".planexe/retry") && !retries(&run.join(".planexe")).is_empty()
 }
 
 fn signature(dir: &Path, name: &str) -> Option<Signature> {
