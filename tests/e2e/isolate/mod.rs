@@ -213,7 +213,8 @@ fn what_is_wrong_with_git_is_said_before_anything_runs() {
     space.set_env("PATH", &bin);
     refused(&space, "git_missing", &["needs git", "install git"]);
     space.set_env("PATH", path);
-    space.build();
+    instead_of_git(&space, |_| "case \"$*\" in *--version) echo git version 2.19.6; exit;; esac".to_owned());
+    refused(&space, "git_old", &["git is version 2.19; isolated tasks want 2.20 or later"]);
 }
 
 #[test]
@@ -275,6 +276,24 @@ fn killed_at_work_it_goes_on_in_the_same_worktree() {
     assert_eq!(space.read("src/b.txt"), "b\nnot committed\nnot committed\n");
     assert_nothing_left(&space);
     assert_idle(&space);
+}
+
+#[test]
+fn killed_at_work_with_other_inputs_it_starts_over() {
+    let space = repository("isolate = true");
+    space.write("agent.sh", WAITS);
+    commit(&space, "an agent that waits");
+    half_done(&space).kill9();
+    space.write("plan.txt", "another plan\n");
+    go(&space);
+    space.build().says(&["planexe/saved/", "it starts over"]);
+    assert_eq!((ran(&space), space.read("notes.md")), (2, "another plan\n".to_owned()));
+    assert_eq!(
+        (space.read("src/a.txt"), space.read("src/b.txt")),
+        ("a\nhalf 1\n".into(), "b\nnot committed\n".into())
+    );
+    let saved = git(&space, &["branch", "--list", "--format=%(refname:short)", "planexe/saved/*"]);
+    assert_eq!(git(&space, &["show", &format!("{saved}:src/b.txt")]), "b\nnot committed");
 }
 
 #[test]

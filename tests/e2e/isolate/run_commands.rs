@@ -163,6 +163,37 @@ fn an_evaluator_judges_what_the_agent_did_and_leaves_it_as_it_was() {
     assert_idle(&space);
 }
 
+/// What command and evaluator are given, and where their programs are taken from: the scripts of the checkout are newer
+/// than those that are committed, and the agent writes an evaluator of its own.
+#[test]
+fn where_a_command_works_and_whose_evaluator_it_is() {
+    let space = repository(
+        "isolate = true\ncwd = \"src\"\n[task.fix.eval]\ncommand = [\"./judge.sh\"]\nmax_rounds = 1",
+    );
+    let judge =
+        "#!/bin/sh\npwd > \"$RAN.judge\"; ls >> \"$RAN.judge\"; echo '{\"score\":0.9,\"notes\":\"\"}'\n";
+    space.write("judge.sh", judge);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(space.path("judge.sh"), mode).expect("a mode");
+    let agent = "pwd > \"$RAN.saw\"; echo \"$PLANEXE_WORKTREE\" >> \"$RAN.saw\"; echo \"$PLANEXE_PIPELINE_DIR\" >> \"$RAN.saw\"\n\
+                 echo \"echo '{\\\"score\\\":0}'\" > ../judge.sh; echo committed > \"$2\"\n\
+                 mv ../.git ../.aside; git rev-parse --show-toplevel >> \"$RAN.saw\" 2>/dev/null; mv ../.aside ../.git\n";
+    space.write("src/agent.sh", agent);
+    commit(&space, "an agent that looks about");
+    space.edit("src/agent.sh", "echo committed", "echo changed");
+    space.build();
+    let run = space.dir().display().to_string();
+    let top = format!("{run}/{WORKTREE}");
+    assert_eq!(space.read("../ran.log.saw"), format!("{top}/src\n{top}\n{run}\n"));
+    // Inputs that are in no commit are not there when it is judged.
+    let seen = space.read("../ran.log.judge");
+    assert!(seen.starts_with(&format!("{top}\n")) && !seen.contains("facts.txt"), "{seen}");
+    assert_eq!(
+        (space.read("notes.md"), space.done("notes.md")["eval"]["score"].clone()),
+        ("committed\n".into(), 0.9.into())
+    );
+}
+
 #[test]
 fn a_candidate_that_is_touched_is_merged_before_anything_reads_it() {
     // Away, and found wanting.

@@ -119,8 +119,12 @@ fn is_clean(git: &Git) -> Result<bool, GitError> {
     Ok(git.names(&["status", "--porcelain", "-z", "--untracked-files=all", "--no-renames"])?.is_empty())
 }
 
+/// What a command in a worktree is given. Its git, too, looks for no repository around the worktree: that would be the
+/// user's checkout, if the command removed its `.git`.
 fn variables(root: &Path, excludes: &Path) -> Vec<(&'static str, OsString)> {
+    let around = root.parent().unwrap_or(root);
     vec![
+        ("GIT_CEILING_DIRECTORIES", around.to_owned().into_os_string()),
         (WORKTREE_VARIABLE, root.to_owned().into_os_string()),
         ("GIT_CONFIG_COUNT", "1".into()),
         ("GIT_CONFIG_KEY_0", "core.excludesFile".into()),
