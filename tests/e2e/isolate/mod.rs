@@ -944,6 +944,9 @@ fn a_run_that_was_moved_or_copied_in_the_middle_is_refused() {
     space.run(&["build"]).exits(1).says(&["is no worktree that git knows", "move it away"]);
     assert_eq!(space.read(&format!("{WORKTREE}/src/b.txt")), "b\nnot committed\n");
     assert_eq!(git(&space, &["status", "--porcelain"]), "");
+    // Nor is one that lost its `.git`.
+    std::fs::remove_file(space.path(&format!("{WORKTREE}/.git"))).expect("removed");
+    space.run(&["build"]).exits(1).says(&["is no worktree that git knows", "move it away"]);
     std::fs::rename(space.path(WORKTREE), space.root().join("aside")).expect("moved");
     go(&space);
     space.build();

@@ -135,8 +135,12 @@ impl Worktree {
         Ok(())
     }
 
-    /// Removes the worktree, all of which was put by or merged.
+    /// Removes the worktree, all of which was put by or merged. A folder in its place that lost its `.git` was not: it
+    /// is left alone.
     pub(super) fn remove_worktree(&self, isolation: &Isolation, there: bool) -> Result<(), IsolationError> {
+        if !there && !fs::remove_empty_dir(&self.root)? && fs::kind(&self.root)?.is_some() {
+            self.require_own_top()?;
+        }
         remove_worktree(&isolation.place.git(), &self.root, there)
     }
 }
