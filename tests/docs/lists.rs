@@ -245,3 +245,19 @@ fn the_changes_count_tasks_and_tools_as_they_are() {
     assert!(changes.contains(&format!("the sample takes {} in all", calls.expect("a number"))));
     assert!(changes.contains(&format!("{} tools, builds that outlive", planexe::mcp::tools::TOOLS.len())));
 }
+
+/// Whatever is in `.planexe/` may come with a clone: of each file it is said whether it is believed then.
+#[test]
+fn of_every_file_of_the_records_it_is_said_whose_it_must_be() {
+    let kinds = |page: &str, from: &str| -> BTreeSet<String> {
+        let named = in_column(page, 1, from, "\n## ");
+        named.iter().map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect()
+    };
+    let mut there = kinds(include_str!("../../docs/formats.md"), "\n## `.planexe/`\n");
+    there.insert("lock".to_owned());
+    let told = kinds(include_str!("../../docs/durability.md"), "\n## Whose `.planexe/` it is\n");
+    // The candidates of a task are told apart by who made them.
+    let told = told.into_iter().filter(|name| name != ".planexe");
+    let told: BTreeSet<String> = told.map(|name| name.replace("candidate.json", "partial")).collect();
+    assert_eq!(told, there);
+}

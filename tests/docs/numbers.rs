@@ -11,6 +11,8 @@ use serde_json::Value;
 
 const README: &str = include_str!("../../README.md");
 const EVENTS: &str = include_str!("../../docs/events.md");
+const DURABILITY: &str = include_str!("../../docs/durability.md");
+const ISOLATION: &str = include_str!("../../docs/isolation.md");
 const LIMITS: &str = include_str!("../../docs/limits.md");
 const MODELS: &str = include_str!("../../docs/models.md");
 
@@ -105,14 +107,45 @@ fn each_limit_on_the_page_is_that_of_the_source() {
         ("src/serve/mod.rs", "MOST: usize = 64", "that follow a run | 64; 24 |"),
         ("src/serve/mod.rs", "MOST_STREAMS: usize = 24", "that follow a run | 64; 24 |"),
     ];
-    let limits = flat(LIMITS);
+    assert_numbers("limits.md", LIMITS, &rows);
+}
+
+#[test]
+fn each_number_of_durability_and_isolation_is_that_of_the_source() {
+    #[rustfmt::skip]
+    let rows = [
+        ("crates/base/src/fs/group.rs", "AT_A_TIME: usize = 2", "Up to two files are synced at a time"),
+        ("crates/base/src/fs/group.rs", "MANY: usize = 4", "if four or more wait"),
+        ("crates/base/src/fs/group.rs", "LONGEST_PAUSE: Duration = Duration::from_millis(4)", "4 ms at most"),
+        ("crates/base/src/fs/group.rs", "SLOW: Duration = Duration::from_secs(1)", "took over a second"),
+        ("crates/base/src/fs/group.rs", "AFTER_SLOW: Duration = Duration::from_secs(30)", "one by one for 30 seconds"),
+        ("crates/base/src/fs/group.rs", "THREADS: usize = 256", "in up to 256 threads"),
+        ("crates/store/src/batch.rs", "SINGLY: u32 = 128", "The first 128 such tasks"),
+        ("crates/store/src/batch.rs", "WORTH: Duration = Duration::from_millis(50)", "took 50 ms or longer"),
+        ("crates/store/src/calls.rs", "ROOM: Range<usize> = 1 << 20..8 << 20", "reserves 1 to 8 MiB"),
+        ("crates/base/src/time_boxed.rs", "PATIENCE: Duration = Duration::from_secs(5)", "waited for, for five seconds"),
+        ("crates/store/src/parked.rs", "LONGEST: f64 = 7.0 * 86400.0", "than was noted, or than a week"),
+        ("crates/store/src/seal.rs", "LENGTH: usize = blake3::OUT_LEN", "32 random bytes"),
+        ("tests/kill/main.rs", "MOST_IN_FLIGHT: usize = 5", "those in flight, at most five"),
+    ];
+    assert_numbers("durability.md", DURABILITY, &rows);
+    #[rustfmt::skip]
+    let rows = [
+        ("crates/build/src/runner/isolated/watching.rs", "MOST: usize = 20_000", "up to 20,000 files"),
+        ("crates/build/src/runner/isolated/watching.rs", "REST: Duration = Duration::from_secs(1)", "at most once a second"),
+        ("crates/build/src/git.rs", "OLDEST: (u32, u32) = (2, 20)", "git 2.20 or later"),
+        ("crates/build/src/git.rs", "MERGES_TREES: (u32, u32) = (2, 38)", "From 2.38 on"),
+    ];
+    assert_numbers("isolation.md", ISOLATION, &rows);
+}
+
+/// The source has the constant, and the page the words.
+fn assert_numbers(name: &str, page: &str, rows: &[(&str, &str, &str)]) {
+    let page = flat(page);
     for (file, wanted, said) in rows {
         let source = std::fs::read_to_string(root().join(file)).expect(file);
-        assert!(
-            source.contains(&format!("const {wanted};")),
-            "{file}: `{wanted}`, and limits.md says `{said}`"
-        );
-        assert!(limits.contains(said), "limits.md does not say `{said}`, as {file} has it");
+        assert!(source.contains(&format!("const {wanted};")), "{file}: `{wanted}`, and {name} says `{said}`");
+        assert!(page.contains(said), "{name} does not say `{said}`, as {file} has it");
     }
 }
 
@@ -263,9 +296,11 @@ fn each_file_that_a_page_names_is_there() {
         include_str!("../../docs/counted_calls.md"),
         README,
         LIMITS,
+        DURABILITY,
+        ISOLATION,
     ];
-    // Made by what the page says.
-    let made = ["tests/archive/X.Y.Z.tar.gz", "examples/strategic-plan/report.html"];
+    // Made by what the page says, or in its example.
+    let made = ["tests/archive/X.Y.Z.tar.gz", "examples/strategic-plan/report.html", "src/a.txt"];
     let rooms = ["crates/", "src/", "tests/", "scripts/", "benches/", "docs/", "examples/", "fuzz/", ".ci/"];
     for page in pages {
         let named = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
