@@ -384,6 +384,10 @@ fn what_waits_is_delivered_by_hand_as_far_as_the_receiver_takes_it() {
         assert_eq!(deliver(1), (0, 3, said.to_owned()));
         assert_eq!(receiver.posts().len(), 1, "{status}");
     }
+    // At once, it says each time.
+    receiver.does(|_, _| Do::Answer(429, "retry-after: 0\r\n"));
+    assert_eq!(deliver(1), (0, 3, "HTTP 429".to_owned()));
+    assert_eq!(receiver.posts().len(), 2);
     // A build that is at it is left to it.
     receiver.does(|_, _| Do::Hang);
     receiver.forget();

@@ -171,9 +171,13 @@ impl Outbox {
         )
     }
 
-    /// Takes an event out: it was delivered, or never will be.
-    pub fn remove(&self, name: &str) {
-        let _ = fs::remove(&self.dir.join(name));
+    /// Takes events out: they were delivered, or never will be. Why they stay if they do: whoever went on would send them
+    /// again and again.
+    pub fn take_out(&self, events: &[(String, Payload)]) -> Result<(), String> {
+        events.iter().try_for_each(|(name, _)| {
+            let gone = fs::remove(&self.dir.join(name)).map(drop);
+            gone.map_err(|error| format!("what was sent cannot be taken out of the outbox: {error}"))
+        })
     }
 
     /// Held while delivering, so that two do not send the same. None while another holds it.
@@ -227,8 +231,11 @@ mod tests {
             outbox.head(most).events.into_iter().map(|(_, payload)| payload.task.unwrap()).collect::<Vec<_>>()
         };
         assert_eq!((tasks(1), tasks(9)), (vec!["a".to_owned()], vec!["a".into(), "b".into(), "c".into()]));
-        outbox.remove(&outbox.head(1).events[0].0);
+        outbox.take_out(&outbox.head(1).events).unwrap();
         assert_eq!(tasks(9), ["b", "c"]);
+        fs::make_dirs(&outbox.dir.join("stays"), Durability::Unsynced).unwrap();
+        let why = outbox.take_out(&[("stays".to_owned(), fresh("a"))]).unwrap_err();
+        assert!(why.starts_with("what was sent cannot be taken out of the outbox: "), "{why}");
         assert_eq!(waiting(run.path()), [("ops".to_owned(), 2)]);
         let held = outbox.lock();
         assert!(held.is_some() && outbox.lock().is_none());

@@ -227,6 +227,8 @@ fn deliver(run: &Path, receiver: &Receiver, shared: &Shared, complaints: &Compla
     let mut held = None;
     let mut pause = PAUSE;
     let mut told = false;
+    // The message was sent before.
+    let mut again = false;
     loop {
         let (rings, written) = {
             let state = shared.state();
@@ -263,15 +265,19 @@ fn deliver(run: &Path, receiver: &Receiver, shared: &Shared, complaints: &Compla
         }
         let payloads: Vec<Payload> = head.iter().map(|(_, payload)| payload.clone()).collect();
         match send(receiver, &payloads) {
-            Sent::Delivered => {
-                head.iter().for_each(|(name, _)| outbox.remove(name));
-                pause = PAUSE;
-            }
-            Sent::Refused(why) => {
-                head.iter().for_each(|(name, _)| outbox.remove(name));
-                if !std::mem::replace(&mut told, true) {
+            sent @ (Sent::Delivered | Sent::Refused(_)) => {
+                if let Sent::Refused(why) = sent
+                    && !std::mem::replace(&mut told, true)
+                {
                     complaints.add(format!("{}: an event was refused: {why}", receiver.label));
                 }
+                if let Err(why) = outbox.take_out(&head) {
+                    complaints
+                        .add(format!("{}: no more events are sent in this build: {why}", receiver.label));
+                    return;
+                }
+                pause = PAUSE;
+                again = false;
             }
             Sent::Closed(why) => {
                 complaints.add(format!("{}: no more events are sent in this build: {why}", receiver.label));
@@ -281,14 +287,21 @@ fn deliver(run: &Path, receiver: &Receiver, shared: &Shared, complaints: &Compla
                 if !std::mem::replace(&mut told, true) {
                     complaints.add(format!("{}: events wait: {why}", receiver.label));
                 }
-                let wait = after.unwrap_or_else(|| jittered(pause));
+                let wait = asked_pause(after, again).unwrap_or_else(|| jittered(pause));
                 pause = (pause * 2).min(PAUSE_MOST);
+                again = true;
                 if !shared.pause(wait, answers) {
                     return;
                 }
             }
         }
     }
+}
+
+/// The pause that a receiver asked for. One of less than ours holds once: a receiver that always asks for none would be
+/// sent thousands of requests a second.
+fn asked_pause(after: Option<Duration>, again: bool) -> Option<Duration> {
+    after.filter(|&after| !again || after >= PAUSE)
 }
 
 /// Up to a fifth more, so that many builds do not come back at one moment.
@@ -315,6 +328,8 @@ pub fn deliver_now(run: &Path, receiver: &Receiver) -> Delivered {
     let outbox = Outbox::new(run, &receiver.folder);
     let mut delivered = 0;
     let mut error = None;
+    // The message was put off once: it is not waited for for ever.
+    let mut again = false;
     if !outbox.names().is_empty() {
         match outbox.lock() {
             None => error = Some("a running build delivers them".to_owned()),
@@ -330,7 +345,8 @@ pub fn deliver_now(run: &Path, receiver: &Receiver) -> Delivered {
                 match send(receiver, &payloads) {
                     Sent::Delivered => delivered += head.len(),
                     Sent::Refused(why) => error = Some(format!("an event was refused: {why}")),
-                    Sent::Later { after: Some(after), .. } if after <= Duration::from_secs(10) => {
+                    Sent::Later { after: Some(after), .. } if after <= Duration::from_secs(10) && !again => {
+                        again = true;
                         std::thread::sleep(after);
                         continue;
                     }
@@ -339,7 +355,11 @@ pub fn deliver_now(run: &Path, receiver: &Receiver) -> Delivered {
                         break;
                     }
                 }
-                head.iter().for_each(|(name, _)| outbox.remove(name));
+                again = false;
+                if let Err(why) = outbox.take_out(&head) {
+                    error = Some(why);
+                    break;
+                }
             },
         }
     }
@@ -353,6 +373,20 @@ mod tests {
     use planexe_base::clock;
     use planexe_llm::keys::Secret;
     use planexe_pipeline::manifest::types::WebhookFormat as Format;
+
+    #[test]
+    fn a_short_pause_that_is_asked_for_holds_once() {
+        let (short, long) = (Duration::ZERO, Duration::from_secs(90));
+        for (after, again, wanted) in [
+            (None, false, None),
+            (Some(short), false, Some(short)),
+            (Some(short), true, None),
+            (Some(long), false, Some(long)),
+            (Some(long), true, Some(long)),
+        ] {
+            assert_eq!(asked_pause(after, again), wanted, "{after:?} {again}");
+        }
+    }
 
     #[test]
     fn no_thread_outlives_a_build_that_never_began() {
