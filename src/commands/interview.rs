@@ -69,7 +69,7 @@ pub fn run(session: &Session, args: &InterviewArgs) -> Result<u8, Error> {
         interview::add(&opened, &args.answers.iter().map(answer).collect::<Vec<_>>())?;
         opened = session.open(false)?;
     }
-    let mut round = 1;
+    let (mut round, mut is_over) = (1, only_looks);
     loop {
         let code = look(session, &opened)?;
         if code != exit::DONE {
@@ -78,11 +78,14 @@ pub fn run(session: &Session, args: &InterviewArgs) -> Result<u8, Error> {
         let found = interview::read(opened.store.run_dir(), &plan)?;
         let ready = found.is_ready();
         show(session, &opened, &plan, &found)?;
-        let is_last = only_looks || round == ROUNDS || found.questions.is_empty();
-        if is_last || ask(session, &opened, &found)? == 0 {
+        let is_last = is_over || round == ROUNDS || found.questions.is_empty();
+        let asked = if is_last { Asked::default() } else { ask(session, &opened, &found)? };
+        if asked.answered == 0 {
             tell(session, &plan, ready);
             return Ok(if ready { exit::DONE } else { exit::STOPPED });
         }
+        // Who ended the input has answered enough; what the answers amount to is looked at once more.
+        is_over = asked.is_over;
         opened = session.open(false)?;
         round += 1;
     }
@@ -130,9 +133,18 @@ fn row(aspect: &Aspect, style: &Style) -> Vec<String> {
     ]
 }
 
-/// Asks each question; an answer is in the plan before the next one. How many were answered.
-fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<usize, Error> {
-    let mut answered = 0;
+/// What came of asking.
+#[derive(Debug, Default)]
+struct Asked {
+    /// How many questions were answered.
+    answered: usize,
+    /// The input ended: nobody answers any more.
+    is_over: bool,
+}
+
+/// Asks each question; an answer is in the plan before the next one.
+fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<Asked, Error> {
+    let mut asked = Asked::default();
     for (n, question) in found.questions.iter().enumerate() {
         let mut text = format!("\n{} of {}: {}\n", n + 1, found.questions.len(), clean(&question.question));
         text += &format!("{}\n", session.err.paint(planexe_base::style::GREY, &clean(&question.why)));
@@ -140,14 +152,10 @@ fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<usize, Error
             text += &format!("  {}  {}\n", n + 1, clean(suggestion));
         }
         text += "A number, words of your own, or nothing to leave it open: ";
-        let mut stderr = io::stderr().lock();
-        if write!(stderr, "{text}").and_then(|()| stderr.flush()).is_err() {
-            return Ok(answered);
-        }
-        let mut line = String::new();
-        if io::stdin().lock().read_line(&mut line).unwrap_or(0) == 0 {
-            return Ok(answered);
-        }
+        let Some(line) = answer(&text) else {
+            asked.is_over = true;
+            return Ok(asked);
+        };
         let line = line.trim();
         let chosen = line.parse().ok().and_then(|n: usize| question.suggestions.get(n.checked_sub(1)?));
         let said = chosen.map_or(line, String::as_str);
@@ -158,10 +166,30 @@ fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<usize, Error
                 text: clean(said),
             };
             interview::add(opened, &[answer])?;
-            answered += 1;
+            asked.answered += 1;
         }
     }
-    Ok(answered)
+    Ok(asked)
+}
+
+/// A line that is typed after a text; none at the end of the input. One that cannot be taken is asked for again.
+fn answer(text: &str) -> Option<String> {
+    let mut text = text.to_owned();
+    loop {
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{text}").and_then(|()| stderr.flush()).ok()?;
+        let mut line = Vec::new();
+        if io::stdin().lock().read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return None;
+        }
+        text = match String::from_utf8(line) {
+            Ok(line) if line.trim().len() > interview::LONGEST => {
+                format!("That is longer than {} bytes; in fewer words: ", interview::LONGEST)
+            }
+            Ok(line) => return Some(line),
+            Err(_) => "That is no UTF-8 text; once more, or nothing to leave it open: ".to_owned(),
+        };
+    }
 }
 
 fn tell(session: &Session, plan: &str, ready: bool) {

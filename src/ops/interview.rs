@@ -20,7 +20,7 @@ const FILE: &str = "screen_planning_prompt.json";
 /// Under this heading answers stand in the plan.
 const HEADING: &str = "Further answers:";
 /// Longest answer, in bytes.
-const LONGEST: usize = 4_000;
+pub const LONGEST: usize = 4_000;
 /// Aspects beside the objective that may be missing in a plan that can be planned.
 const MAY_LACK: usize = 2;
 
@@ -132,20 +132,24 @@ pub fn add(opened: &Opened, answers: &[Answered]) -> Result<(), Error> {
     Ok(fs::write_atomic(&path, compose(&text, answers).as_bytes(), Durability::Synced)?)
 }
 
-/// A plan with answers under a heading of their own, each after what was asked.
+/// A plan with answers under a heading of their own, each after what was asked. One that is there already, word for word,
+/// is not added again: a program may give its answers twice.
 pub fn compose(plan: &str, answers: &[Answered]) -> String {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = plan.trim_end().to_owned();
-    if !text.lines().any(|line| line.trim() == HEADING) {
-        text += &format!("\n\n{HEADING}\n");
-    } else {
-        text.push('\n');
-    }
+    let mut text = plan.to_owned();
     for answer in answers {
-        let about = answer.aspect.replace('_', " ");
+        let about = one_line(&answer.aspect.replace('_', " "));
         let question = one_line(&answer.question);
         let asked = if question.is_empty() { about } else { format!("{about} ({question})") };
-        text += &format!("- {asked}: {}\n", one_line(&answer.text));
+        let line = format!("- {asked}: {}", one_line(&answer.text));
+        if text.lines().any(|there| there == line) {
+            continue;
+        }
+        text.truncate(text.trim_end().len());
+        if !text.lines().any(|line| line.trim() == HEADING) {
+            text += &format!("\n\n{HEADING}");
+        }
+        text += &format!("\n{line}\n");
     }
     text
 }
@@ -204,5 +208,7 @@ mod tests {
         assert_eq!(once, "A bakery.\n\nFurther answers:\n- budget (How much?): EUR 40,000 in all\n");
         let twice = compose(&once, &[answer("success_criteria", "", "Two jobs")]);
         assert_eq!(twice, format!("{once}- success criteria: Two jobs\n"));
+        let again = format!("{twice}\n");
+        assert_eq!(compose(&again, &[answer("success_criteria", "", "Two  jobs")]), again);
     }
 }

@@ -101,6 +101,22 @@ fn a_person_is_asked_until_it_is_enough() {
 }
 
 #[test]
+fn the_end_of_input_ends_the_questions_and_what_is_no_text_is_asked_for_again() {
+    let (server, space) = interviewed();
+    let mut terminal = Terminal::start(space.command(&["interview"]));
+    terminal.shows("Which budget?", 1);
+    terminal.types_bytes(b"20 000 \xe9cus\n");
+    terminal.shows("no UTF-8 text; once more", 1);
+    terminal.types("1\n");
+    terminal.shows("Which location?", 1);
+    terminal.types("\u{4}");
+    let (code, shown) = terminal.ends();
+    assert_eq!((code, server.total()), (Some(3), 2), "{shown}");
+    assert!(shown.contains("not enough yet") && !shown.contains("Which timeline?"), "{shown}");
+    assert!(space.read("plan.txt").ends_with("Further answers:\n- budget (Which budget?): EUR 40,000\n"));
+}
+
+#[test]
 fn an_answer_is_in_the_plan_before_the_next_question() {
     let (_server, space) = interviewed();
     let mut terminal = Terminal::start(space.command(&["interview"]));

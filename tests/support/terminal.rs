@@ -62,7 +62,12 @@ impl Terminal {
 
     /// Types a text.
     pub fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).expect("the keyboard");
+        self.types_bytes(text.as_bytes());
+    }
+
+    /// The same, of what may be no text.
+    pub fn types_bytes(&mut self, bytes: &[u8]) {
+        self.keyboard.write_all(bytes).expect("the keyboard");
     }
 
     /// Sends a signal to the program.
