@@ -132,7 +132,7 @@ fn add(session: &Session, run: &Path, facts: &str, args: &AddArgs, today: Date) 
         good_until: args.good_until,
         by: session.user(),
     };
-    let finding = evidence::keep(run, &ledger, &new)?;
+    let finding = evidence::keep(run, &ledger, &new, today)?;
     let differs = finding.standing == Standing::Differs;
     list(session, run, vec![finding])?;
     if differs {

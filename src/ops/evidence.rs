@@ -105,8 +105,8 @@ fn is_id(id: &str) -> bool {
         && id.chars().all(plain)
 }
 
-/// Keeps a source. What is found of it is told: one that says something else than the plan is kept as well.
-pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>) -> Result<Finding, Error> {
+/// Keeps a source. What is found of it today is told: one that says something else than the plan is kept as well.
+pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>, today: Date) -> Result<Finding, Error> {
     let fact = find(ledger, new.fact)?;
     let refused = |why: String| Error::usage(why).code("not_kept");
     if new.bytes.is_empty() || new.bytes.len() as u64 > LARGEST {
@@ -172,7 +172,7 @@ pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>) -> Result<Finding, Error
     fs::write_atomic(&folder.join(&source.kept), new.bytes, Durability::Synced)?;
     // The record comes last: what is cited is there.
     fs::write_atomic(&folder.join(format!("{id}.json")), record.as_bytes(), Durability::Synced)?;
-    let found = all(run, ledger, new.day)?.into_iter().find(|finding| finding.id == id);
+    let found = all(run, ledger, today)?.into_iter().find(|finding| finding.id == id);
     found.ok_or_else(|| Error::new(Kind::Internal, format!("`{FOLDER}/{id}.json` is not there")))
 }
 
@@ -191,15 +191,18 @@ fn ending(wanted: &str) -> String {
 pub fn remove(run: &Path, id: &str) -> Result<(), Error> {
     let folder = run.join(FOLDER);
     let record = folder.join(format!("{id}.json"));
-    if !is_id(id) || !fs::remove_durably(&record, Durability::Synced)? {
+    let mut is_there = is_id(id) && fs::remove_durably(&record, Durability::Synced)?;
+    // Also what a kill left without its record: its id is taken.
+    let there = if is_id(id) { fs::list_dir(&folder)? } else { Vec::new() };
+    for (name, kind) in there {
+        if kind != FileKind::Dir && name.to_string_lossy().starts_with(&format!("{id}.")) {
+            is_there |= fs::remove_durably(&folder.join(name), Durability::Synced)?;
+        }
+    }
+    if !is_there {
         return Err(Error::usage(format!("there is no source `{}`", clean(id)))
             .code("unknown_source")
             .hint("`planexe evidence` lists them"));
-    }
-    for (name, _) in fs::list_dir(&folder)? {
-        if name.to_string_lossy().starts_with(&format!("{id}.")) {
-            fs::remove_durably(&folder.join(name), Durability::Synced)?;
-        }
     }
     Ok(())
 }

@@ -96,7 +96,14 @@ fn what_was_kept_and_is_another_now_does_not_stand() {
     for id in ["changed", "gone", "cut"] {
         add(id, &[]).exits(0);
     }
-    add("old", &["--day", "2020-01-01", "--good-until", "2020-12-31"]).exits(0);
+    // What it says of a source is what is so today.
+    add("old", &["--day", "2020-01-01", "--good-until", "2020-12-31"]).exits(0).says(&["old", "good until"]);
+    // Left by a kill, or by hand: its id is taken until it is removed.
+    add("half", &[]).exits(0);
+    space.remove(&format!("{BUSINESS}/evidence/half.json"));
+    add("half", &[]).exits(2).says(&["evidence remove half"]);
+    evidence(&space, &["remove", "half"]).exits(0);
+    assert!(!space.exists(&format!("{BUSINESS}/evidence/half.txt")));
     add("changed", &[]).exits(2).says(&["there is a source `changed` already"]);
     space.write(&format!("{BUSINESS}/evidence/changed.txt"), OFFER.replace("1,240,000", "1,040,000"));
     space.remove(&format!("{BUSINESS}/evidence/gone.txt"));

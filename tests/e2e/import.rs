@@ -409,9 +409,15 @@ fn odd_files_are_left_out_by_name() {
     };
     space.write("secret.json", raw(allowed(), PLAN));
     type Odd<'a> = (&'a str, &'a dyn Fn(&str), &'a str);
-    let odd: [Odd; 6] = [
+    let large = |name: &str| {
+        space.write(name, "{");
+        let file = fs::File::options().write(true).open(space.path(name)).expect("the file");
+        file.set_len(3 << 30).expect("a hole");
+    };
+    let odd: [Odd; 7] = [
         ("link", &|name| symlink(space.path("secret.json"), space.path(name)).expect("a link"), "is a link"),
         ("no_file", &pipe, "no plain file"),
+        ("unreadable", &large, "is not read: it has 3072 MiB, more than 16"),
         ("empty", &|name| space.write(name, ""), "is empty (0 bytes)"),
         ("form", &|name| space.write(name, "[1, 2"), "is no JSON"),
         (
@@ -461,6 +467,9 @@ fn nothing_is_left_behind_by_what_is_refused() {
     refused(&["old", "--into", "deep/er/club", "--pipeline", "broken.toml"], "none.md");
     space.write("planless.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a\"\n");
     refused(&["old", "--into", "deep/er/club", "--pipeline", "planless.toml"], "which file is its plan");
+    // Every answer would be one to it.
+    space.write("old/001-2-plan.txt", " \n\n");
+    refused(&["old", "--into", "deep/er/club"], "`001-2-plan.txt` has no words");
     space.remove("old/001-2-plan.txt");
     symlink("/etc/hostname", space.path("old/001-2-plan.txt")).expect("a link");
     refused(&["old", "--into", "deep/er/club"], "is a link, which is not followed");

@@ -128,6 +128,10 @@ impl Folder {
     /// What a file holds; a fault as of [`Folder::look`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>, Fault> {
         let size = self.look(name)?;
+        if size > LARGEST {
+            let text = format!("is not read: it has {} MiB, more than {}", size >> 20, LARGEST >> 20);
+            return Err(("unreadable", text));
+        }
         if size > self.left.get() {
             let text = format!("is not read: {} MiB of the folder were", ALL >> 20);
             return Err(("unreadable", text));
@@ -195,7 +199,13 @@ impl Folder {
         let started = self.started();
         let text_of = |name: &'static str| -> Result<String, Error> {
             let bytes = self.read(name).map_err(|why| fault(name, why))?;
-            String::from_utf8(bytes).map_err(|_| fault(name, ("form", "is no UTF-8 text".to_owned())))
+            let text =
+                String::from_utf8(bytes).map_err(|_| fault(name, ("form", "is no UTF-8 text".to_owned())))?;
+            // Every answer would be one to a plan without words.
+            match text.trim().is_empty() {
+                true => Err(fault(name, ("empty", "has no words".to_owned()))),
+                false => Ok(text),
+            }
         };
         if !self.has(RAW_PLAN) {
             return Ok(Plan { text: text_of(NUMBERED_PLAN)?, file: NUMBERED_PLAN, started, note: None });
