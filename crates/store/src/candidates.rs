@@ -433,3 +433,47 @@ impl Store {
         Ok(path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fixtures::store;
+
+    /// A candidate without outputs, with some more fields.
+    fn candidate(more: &Value) -> Candidate {
+        let mut fields = json!({ "schema": SCHEMA, "task": "fix", "made_from": Digest::default(), "attempt": 1, "round": 1, "outputs": [] });
+        let more = more.as_object().expect("fields").clone();
+        fields.as_object_mut().expect("fields").extend(more);
+        serde_json::from_value(fields).expect("a candidate")
+    }
+
+    /// What is merged into the user's branch, or taken as it is, he must have made here. All else is judged first.
+    #[test]
+    fn what_is_not_judged_any_more_is_believed_where_it_was_written() {
+        let success = json!({ "success": {
+            "lane": "fix", "base": "main", "branch": "planexe/run/fix", "commit": "c", "checkpoint_id": "i", "decision_id": "d",
+            "parts": {}, "inputs": []
+        } });
+        let best = json!({ "best": { "score": 0.9 } });
+        for (more, is_content) in [(success, false), (best, false), (json!({}), true)] {
+            let one = candidate(&more);
+            let ((_dir, here), (_copy, there)) = (store(), store());
+            let read = |store: &Store| match one.best {
+                Some(_) => store.best("fix").unwrap(),
+                None => store.candidate("fix").unwrap(),
+            };
+            for store in [&here, &there] {
+                fs::make_dirs(&store.dir_of(&one), Durability::Unsynced).unwrap();
+            }
+            here.write_candidate(&one).unwrap();
+            assert_eq!(read(&here).as_ref(), Some(&one));
+            let record = |store: &Store| store.dir_of(&one).join(RECORD);
+            for bytes in [fs::read(&record(&here)).unwrap(), to_json(&one)] {
+                fs::write_atomic(&record(&there), &bytes, Durability::Unsynced).unwrap();
+                assert_eq!(read(&there).is_some(), is_content, "{more}");
+            }
+        }
+    }
+}
