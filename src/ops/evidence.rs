@@ -10,7 +10,7 @@ use planexe_base::fs::{self, Durability, FileKind};
 use planexe_base::record::Digest;
 use planexe_base::style::clean;
 use planexe_pipeline::figures::{
-    Fact, Finding, Kept, LONGEST_EXCERPT, Ledger, SOURCE_SCHEMA, Source, judge, name_of, quotes,
+    Fact, Finding, Kept, LONGEST_EXCERPT, Ledger, SOURCE_SCHEMA, Source, Standing, judge, name_of, quotes,
 };
 
 /// The folder of the run.
@@ -105,7 +105,8 @@ fn is_id(id: &str) -> bool {
         && id.chars().all(plain)
 }
 
-/// Keeps a source. What is found of it today is told: one that says something else than the plan is kept as well.
+/// Keeps a source. What is found of it today is told: one that says something else than the plan is kept as well, one
+/// whose formula cannot be computed is not.
 pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>, today: Date) -> Result<Finding, Error> {
     let fact = find(ledger, new.fact)?;
     let refused = |why: String| Error::usage(why).code("not_kept");
@@ -167,6 +168,18 @@ pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>, today: Date) -> Result<F
         by: new.by.clone(),
     };
     let record = serde_json::to_string_pretty(&source).expect("BUG: a source is JSON") + "\n";
+    let text = std::str::from_utf8(new.bytes).ok().map(str::to_owned);
+    let files = [
+        Kept { name: format!("{id}.json"), text: Some(record.clone()), digest: String::new() },
+        Kept { name: source.kept.clone(), text, digest: source.digest.clone() },
+    ];
+    // Nothing becomes of a formula that cannot be computed but a source to be removed.
+    if let Some(wrong) =
+        judge(&files, ledger, Some(today)).into_iter().find(|it| it.standing == Standing::Damaged)
+    {
+        return Err(refused(wrong.why)
+            .hint("`--means` computes with numbers of the excerpt, as `1450 [EUR/month] * 24 [months]`"));
+    }
     let folder = run.join(FOLDER);
     fs::make_dirs_inside(run, &folder.join("x"), Durability::Synced)?;
     fs::write_atomic(&folder.join(&source.kept), new.bytes, Durability::Synced)?;

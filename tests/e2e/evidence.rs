@@ -140,5 +140,9 @@ fn nothing_is_cited_that_is_not_kept() {
         .exits(2)
         .says(&["is no id"]);
     }
+    let cut = ["add", "cost_2", "--from", "x", "--source", "offer.txt", "--excerpt", "EUR 1,240,000"];
+    evidence(&space, &[&cut[..], &["--means", "1240000 [EUR] *"]].concat())
+        .exits(2)
+        .says(&["`1240000 [EUR] *` ends where", "--means"]);
     assert!(!space.exists(&format!("{BUSINESS}/evidence")));
 }
