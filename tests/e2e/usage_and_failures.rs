@@ -220,7 +220,9 @@ fn totals_of_many_calls_are_whole() {
     server.hold(&format!("t{}", CALLS - 1));
     let build = space.spawn(&["build"]);
     let lines = || space.lines("usage_metrics.jsonl").len();
-    until("all calls but one", || (lines() == CALLS - 1).then_some(()));
+    until("all calls but one that is under way", || {
+        (lines() == CALLS - 1 && server.total() == CALLS).then_some(())
+    });
     build.kill9();
     let usage = space.run(&["usage", "--json"]).exits(0).json();
     assert_eq!(usage["total"]["calls"], CALLS - 1, "{usage:#}");
