@@ -143,33 +143,45 @@ impl Calibration {
     }
 }
 
+/// A request and its [`request_tokens`], which are counted once: a prompt may be half a megabyte.
+#[derive(Clone, Copy)]
+struct Estimated<'r> {
+    request: &'r Request,
+    tokens: u64,
+}
+
+impl<'r> Estimated<'r> {
+    fn new(request: &'r Request) -> Estimated<'r> {
+        Estimated { request, tokens: request_tokens(request) }
+    }
+}
+
 /// Refuses a request whose prompt surely leaves no room for an answer in the context.
-pub fn preflight(
-    request: &Request,
+fn preflight(
+    Estimated { request, tokens }: Estimated<'_>,
     context_window: Option<u64>,
     max_output: Option<u64>,
     calibration: &Calibration,
 ) -> Result<(), CallError> {
     let Some(window) = context_window else { return Ok(()) };
     let room = room(request, max_output);
-    let estimated = request_tokens(request);
-    let surely = calibration.surely(estimated);
+    let surely = calibration.surely(tokens);
     if surely + room <= window {
         return Ok(());
     }
-    let with_schema = estimated + schema_tokens(request);
+    let with_schema = tokens + schema_tokens(request);
     Err(does_not_fit(&format!("about {} tokens", calibration.apply(with_schema)), window))
 }
 
 /// Whether only the server's own tokenizer can say if a prompt fits.
 fn is_close(
-    request: &Request,
-    context_window: Option<u64>,
+    Estimated { request, tokens }: Estimated<'_>,
+    window: u64,
     max_output: Option<u64>,
     calibration: &Calibration,
 ) -> bool {
-    let expected = calibration.apply(request_tokens(request) + schema_tokens(request));
-    context_window.is_some_and(|window| (expected + room(request, max_output)) * 4 > window.saturating_mul(3))
+    let expected = calibration.apply(tokens + schema_tokens(request));
+    (expected + room(request, max_output)) * 4 > window.saturating_mul(3)
 }
 
 /// Tokens kept free for the answer. It needs some; how much of `max_tokens` it will use nobody knows.
@@ -190,14 +202,13 @@ fn does_not_fit(size: &str, window: u64) -> CallError {
 
 /// Refuses an answer to a prompt of which the server says it read far less than was sent: it was cut on the
 /// way, silently, and the answer is about a part of it.
-pub fn postflight(
-    request: &Request,
+fn postflight(
+    request: Estimated<'_>,
     usage: &Usage,
     context_window: Option<u64>,
     calibration: &Calibration,
 ) -> Result<(), CallError> {
-    let estimated = request_tokens(request);
-    let expected = calibration.apply(estimated);
+    let expected = calibration.apply(request.tokens);
     let reported = usage.input_tokens;
     // Zero is no report. A cached prefix that a server leaves out of its count makes any count doubtful.
     if reported == 0 || expected < COMPARED_FROM {
@@ -253,10 +264,10 @@ impl Checked {
 
     /// LM Studio answers a prompt that does not fit with 200 and nothing: nothing, to a prompt that all but
     /// fills the context, is taken for that.
-    fn overflowed(&self, request: &Request, mut error: CallError, known: &Calibration) -> CallError {
+    fn overflowed(&self, request: Estimated<'_>, mut error: CallError, known: &Calibration) -> CallError {
         let Some(window) = self.context_window else { return error };
         let nothing = error.class == Class::EmptyResponse && error.partial.is_empty();
-        let expected = known.apply(request_tokens(request));
+        let expected = known.apply(request.tokens);
         if nothing && expected * 10 > window.saturating_mul(9) {
             error.class = Class::ContextOverflow;
             error.message.text +=
@@ -272,16 +283,15 @@ impl Checked {
 
 impl Checked {
     /// Refuses what was cut on the way, and learns from the rest.
-    fn after(&self, request: &Request, reply: Reply, known: &Calibration) -> Result<Reply, CallError> {
+    fn after(&self, request: Estimated<'_>, reply: Reply, known: &Calibration) -> Result<Reply, CallError> {
         if let Err(mut error) = postflight(request, &reply.usage, self.context_window, known) {
             error.partial = reply.text;
             error.usage = reply.usage;
             return Err(error);
         }
         // How a server counts images is no matter of its tokenizer.
-        if reply.usage.input_tokens > 0 && request.files.is_empty() {
-            let mut calibration = self.calibration.lock();
-            calibration.learn(request_tokens(request), reply.usage.input_tokens);
+        if reply.usage.input_tokens > 0 && request.request.files.is_empty() {
+            self.calibration.lock().learn(request.tokens, reply.usage.input_tokens);
         }
         Ok(reply)
     }
@@ -297,7 +307,7 @@ impl Batches for Checked {
         if let Some(api) = self.api {
             attachment::refuse(api, &request.files)?;
         }
-        preflight(request, self.context_window, self.max_output, &self.known())?;
+        preflight(Estimated::new(request), self.context_window, self.max_output, &self.known())?;
         self.pooled()?.line(request)
     }
 
@@ -338,7 +348,8 @@ impl Batches for Checked {
     fn read(&self, request: &Request, status: u16, body: &Value) -> Result<Reply, CallError> {
         let known = self.known();
         let reply = self.pooled()?.read(request, status, body);
-        self.after(request, reply.map_err(|error| self.overflowed(request, error, &known))?, &known)
+        let estimated = Estimated::new(request);
+        self.after(estimated, reply.map_err(|error| self.overflowed(estimated, error, &known))?, &known)
     }
 }
 
@@ -348,9 +359,10 @@ impl Provider for Checked {
             attachment::refuse(api, &request.files)?;
         }
         let known = self.known();
-        preflight(request, self.context_window, self.max_output, &known)?;
+        let estimated = Estimated::new(request);
+        preflight(estimated, self.context_window, self.max_output, &known)?;
         if let Some(window) = self.context_window
-            && is_close(request, self.context_window, self.max_output, &known)
+            && is_close(estimated, window, self.max_output, &known)
             && self.ceiling.as_ref().is_none_or(|ceiling| ceiling.begin_if_room())
             && let Some(count) = self.inner.count_tokens(request)
             && count.saturating_add(room(request, self.max_output)) > window
@@ -358,8 +370,8 @@ impl Provider for Checked {
             return Err(does_not_fit(&format!("{count} tokens by its server's own count"), window));
         }
         let reply =
-            self.inner.call(request, context).map_err(|error| self.overflowed(request, error, &known))?;
-        self.after(request, reply, &known)
+            self.inner.call(request, context).map_err(|error| self.overflowed(estimated, error, &known))?;
+        self.after(estimated, reply, &known)
     }
 
     fn batches(&self) -> Option<&dyn Batches> {
@@ -428,15 +440,15 @@ mod tests {
         for (window, wanted) in
             [(None, true), (Some(16_384), true), (Some(8_200), true), (Some(4_096), false)]
         {
-            assert_eq!(preflight(&prompt, window, None, &none).is_ok(), wanted, "{window:?}");
+            assert_eq!(preflight(Estimated::new(&prompt), window, None, &none).is_ok(), wanted, "{window:?}");
         }
-        let error = preflight(&prompt, Some(4096), None, &none).unwrap_err();
+        let error = preflight(Estimated::new(&prompt), Some(4096), None, &none).unwrap_err();
         assert_eq!(error.class, Class::ContextOverflow);
         let learned = Calibration { ratio: 1.0, calls: 10 };
-        assert!(preflight(&prompt, Some(8_200), None, &learned).is_err());
+        assert!(preflight(Estimated::new(&prompt), Some(8_200), None, &learned).is_err());
         let mut asking = request(&"word ".repeat(9_900));
         asking.params.insert("max_tokens".into(), json!(100_000));
-        assert!(preflight(&asking, Some(10_240), None, &learned).is_ok());
+        assert!(preflight(Estimated::new(&asking), Some(10_240), None, &learned).is_ok());
     }
 
     #[test]
@@ -454,7 +466,8 @@ mod tests {
             (2_000, 2_048, Some(4_096), true),
         ] {
             let usage = Usage { input_tokens: reported, ..Usage::default() };
-            let got = postflight(&request(&"word ".repeat(words)), &usage, window, &none);
+            let sent = request(&"word ".repeat(words));
+            let got = postflight(Estimated::new(&sent), &usage, window, &none);
             assert_eq!(got.is_ok(), wanted, "{words} words, {reported} read, {window:?}: {got:?}");
         }
     }
