@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::help;
 use crate::commands::{self, Globals, Repeated};
 
 const LONG_ABOUT: &str = "\
@@ -94,10 +95,10 @@ pub enum Command {
     /// Explain why a task would run, or why not
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(commands::explain::ExplainArgs),
-    /// Show a task's prompt, its answers and which one is in use, and its command's log
+    /// Show a task's prompt, its answers, and its command's log
     #[command(visible_alias = "log", after_help = SHOW_EXAMPLES)]
     Show(commands::show::ShowArgs),
-    /// Wait until the running build ends, a task fails, or a person is needed
+    /// Wait until the build ends, a task fails, or a person is needed
     #[command(after_help = WAIT_NOTES)]
     Wait(commands::wait::WaitArgs),
     /// List what happened in the builds of the run
@@ -111,7 +112,9 @@ pub enum Command {
     /// List the outputs, inputs and records of the run
     #[command(after_help = FILES_EXAMPLES)]
     Files(commands::files::FilesArgs),
-    /// Predict time and cost of a full build by number of slots, from the durations of earlier builds
+    /// Predict time and cost of a full build by number of slots
+    ///
+    /// It rests on the durations of earlier builds.
     #[command(after_help = SIMULATE_EXAMPLES)]
     Simulate(commands::simulate::SimulateArgs),
     /// List the completed tasks in order, each with its checkpoint
@@ -128,7 +131,9 @@ pub enum Command {
     /// Show the schedule of the run: planned, done, running, late
     #[command(after_help = GANTT_EXAMPLES)]
     Gantt(commands::gantt::GanttArgs),
-    /// Turn a finished plan into a project: its steps become tasks for models, programs and people
+    /// Turn a finished plan into a project
+    ///
+    /// The steps of the plan become tasks for models, programs and people.
     #[command(after_help = EXECUTE_EXAMPLES)]
     Execute(commands::execute::ExecuteArgs),
     /// Look for what is missing in the plan, and ask for it
@@ -149,18 +154,20 @@ pub enum Command {
     /// Show how a task's outputs differ from former ones
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(commands::diff::DiffArgs),
-    /// Pack the answers of a run into one file, to replay it without a model
+    /// Pack the answers of a run, to replay it without a model
     #[command(after_help = RECORD_EXAMPLES)]
     Record(commands::record::RecordArgs),
-    /// Show each task's stated difficulty, its tier of models, and what its calls used
+    /// Show each task's difficulty, its tier, and what its calls used
     Complexity(commands::complexity::ComplexityArgs),
-    /// Try several texts of one task's prompt, and keep the best
+    /// Try several texts of a prompt, and keep the best
     #[command(visible_alias = "try", after_help = OPTIMIZE_EXAMPLES)]
     Optimize(commands::optimize::OptimizeArgs),
     /// Make a run directory for a pipeline
     #[command(after_help = NEW_EXAMPLES)]
     New(commands::new::NewArgs),
-    /// Make a run from a folder of another program, with the plan and every answer that fits
+    /// Make a run from a folder of another program, such as PlanExe
+    ///
+    /// It gets the plan and every answer that fits.
     #[command(after_help = IMPORT_EXAMPLES)]
     Import(commands::import::ImportArgs),
     /// List the runs in a folder
@@ -172,7 +179,9 @@ pub enum Command {
     /// Delete a run and everything in it
     #[command(after_help = DELETE_NOTES)]
     Delete(commands::delete::DeleteArgs),
-    /// Let an agent start, watch and repair runs (Model Context Protocol on standard input and output)
+    /// Let an agent start, watch and repair runs
+    ///
+    /// The server speaks the Model Context Protocol on standard input and output.
     #[command(after_help = MCP_NOTES)]
     Mcp(commands::mcp::McpArgs),
     /// Retry failed tasks, with fresh answers
@@ -181,18 +190,24 @@ pub enum Command {
     /// Free disk space: delete old contents, answers and checkpoints
     #[command(after_help = GC_EXAMPLES)]
     Gc(commands::gc::GcArgs),
-    /// Find what keeps a run from working, and say what to do about it
+    /// Find what keeps a run from working, and say what to do
     Doctor(commands::doctor::DoctorArgs),
     /// Draw the graph of tasks and files
     #[command(after_help = GRAPH_EXAMPLES)]
     Graph(commands::graph::GraphArgs),
-    /// Show a run, or the runs of a folder, as a live page in this machine's browser
+    /// Show a run, or the runs of a folder, as a live page
+    ///
+    /// It is served to the browsers of this machine.
     #[command(after_help = UI_NOTES)]
     Ui(commands::ui::UiArgs),
-    /// Write the run as one page for a browser: state, graph, timeline, cost, failures, prompts and answers
+    /// Write the run as one page: state, graph, timeline, cost, failures
+    ///
+    /// The page also holds the prompts and the answers. It works from disk, without network.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(commands::report::ReportArgs),
-    /// Write when each call ran and each wait was, for Perfetto and chrome://tracing
+    /// Write calls and waits with their times, for Perfetto
+    ///
+    /// chrome://tracing reads it too.
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(commands::trace::TraceArgs),
     /// Print the JSON Schema of pipeline.toml, for editors
@@ -514,7 +529,7 @@ pub fn definition() -> clap::Command {
     }
     // Only the options: what the struct says of itself is not for users.
     let repeated = Repeated::augment_args(clap::Command::new("repeated"));
-    with_repeated(Cli::command(), &repeated)
+    help::grouped(with_repeated(Cli::command(), &repeated))
 }
 
 /// Reads a command line.

@@ -13,6 +13,7 @@ use planexe_store::null_build::UpToDate;
 use planexe_ui::views as report;
 
 mod definition;
+mod help;
 
 pub use definition::{Cli, Command, definition};
 

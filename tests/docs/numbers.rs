@@ -195,7 +195,7 @@ fn each_exit_code_is_on_the_pages_and_in_the_help() {
 #[test]
 fn each_command_is_in_the_readme() {
     let help = help(&["--help"]);
-    let list = help.split("\nCommands:\n").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let list = help.split("\nBuild:\n").nth(1).and_then(|rest| rest.split("\nOptions:\n").next());
     let named = list.expect("the commands").lines().filter_map(|line| {
         let word = line.strip_prefix("  ")?.split(' ').next()?;
         (!word.is_empty() && word != "help").then_some(word)
