@@ -112,6 +112,7 @@ fn schedule(project: &Project, infos: Vec<TaskInfo>) -> impl Sized + use<> {
     predict(
         engine,
         &Budget::default(),
+        &|_, _, _| false,
         &mut |graph, id| {
             let expected =
                 Expected { seconds: (graph[id].decl % 17) as f64, usage: Usage::default(), guessed: false };

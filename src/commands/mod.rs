@@ -13,6 +13,7 @@ use crate::ops::{self, LockOptions};
 use planexe_base::exit::{self, Error};
 use planexe_base::style::{self, Style, When};
 use planexe_pipeline::open::Where;
+use planexe_ui::progress;
 use planexe_ui::views::Server;
 use planexe_ui::views::SteerView;
 
@@ -209,7 +210,7 @@ impl Session {
             listener: if globals.quiet { None } else { Some(complain) },
             ..ops::Session::default()
         };
-        Session {
+        let mut session = Session {
             out: Style::choose(globals.color, &env, stdout.is_terminal(), out_columns),
             err,
             err_is_terminal: stderr.is_terminal(),
@@ -219,7 +220,11 @@ impl Session {
             make_asks: None,
             ops: operating,
             out_closed: AtomicBool::new(false),
-        }
+        };
+        // Where lines cannot be redrawn, how far work is would fill the log.
+        let options = session.progress_options(progress::How::Auto, false);
+        session.ops.progress = Some(options).filter(|options| options.live && !options.quiet);
+        session
     }
 
     /// Writes data to standard output, with a final newline. A reader that went away (`| head`) is no error: see

@@ -62,7 +62,7 @@ impl Going {
             false => Some(session.lock(opened, args.lock.wait, args.lock.no_lock)?),
         };
         let units = Units::new(&opened.project, &opened.store);
-        let (goes, remade) = what_goes(opened, &units, args)?;
+        let (goes, remade) = what_goes(session, opened, &units, args)?;
         Ok(Going { lock, goes, remade })
     }
 
@@ -71,10 +71,13 @@ impl Going {
         if let Some(lock) = &mut self.lock {
             session.announce(opened, lock, "planexe clean")?;
         }
-        fs::each(&self.goes, |one| {
-            let cleaned = opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced);
-            cleaned.map(drop).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
+        session.long(self.goes.len(), |steps| {
+            fs::each(&self.goes, |one| {
+                let cleaned = opened.store.clean(&one.task, one.why, &one.outputs, Durability::Synced);
+                steps.one();
+                cleaned.map(drop).map_err(|error| {
+                    Error::new(Kind::Internal, format!("`{}` cannot be cleaned", one.task)).because(&error)
+                })
             })
         })
     }
@@ -82,6 +85,7 @@ impl Going {
 
 /// What goes, and which readers may be made again for it.
 fn what_goes(
+    session: &Session,
     opened: &Opened,
     units: &Units<'_>,
     args: &CleanOptions,
@@ -99,9 +103,13 @@ fn what_goes(
     let mut chosen = units.of_all(parts)?;
     chosen.retain(|unit| units.foreign(unit).is_none());
     let mut goes: Vec<Goes> = Vec::new();
-    for unit in &chosen {
-        goes.extend(of_unit(store, unit)?);
-    }
+    session.long(chosen.len(), |steps| {
+        chosen.iter().try_for_each(|unit| {
+            goes.extend(of_unit(store, unit)?);
+            steps.one();
+            Ok::<(), FsError>(())
+        })
+    })?;
     let mut remade = Vec::new();
     if !args.downstream && !goes.is_empty() {
         let goes: HashSet<&String> = chosen.iter().map(|unit| &unit.name).collect();

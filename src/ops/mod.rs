@@ -16,6 +16,7 @@ pub mod import;
 pub mod interview;
 pub mod keys;
 pub mod list;
+mod long_work;
 pub mod names;
 pub mod new;
 pub mod optimize;

@@ -115,7 +115,8 @@ fn predict(
         known
             .then(|| instances.iter().filter_map(|&one| survey.graph[one].item.as_deref().cloned()).collect())
     };
-    Ok(simulate::predict(engine, &budget(project, options), &mut runs, &mut items))
+    let may_need = |graph: &Graph, id, service| project.may_need(project.spec(&graph[id]), service);
+    Ok(simulate::predict(engine, &budget(project, options), &may_need, &mut runs, &mut items))
 }
 
 /// Where the run goes on, if it was begun and not completed.

@@ -96,13 +96,19 @@ pub fn to_versions(
     if let (Some(lock), false) = (lock, chosen.is_empty()) {
         session.announce(opened, lock, "planexe restore")?;
     }
+    if !dry_run {
+        session.long(chosen.len(), |steps| {
+            chosen.iter().try_for_each(|(kept, version)| {
+                let put = store.put_back(&version.entry);
+                steps.one();
+                put.map(drop).map_err(|error| {
+                    Error::new(Kind::Internal, format!("`{}` cannot be restored", kept.name))
+                        .because(&error.within(store.run_dir()))
+                })
+            })
+        })?;
+    }
     for (kept, version) in &chosen {
-        if !dry_run {
-            store.put_back(&version.entry).map_err(|error| {
-                Error::new(Kind::Internal, format!("`{}` cannot be restored", kept.name))
-                    .because(&error.within(store.run_dir()))
-            })?;
-        }
         view.restored.push(Back {
             task: kept.name.clone(),
             version: version.name.clone(),
@@ -193,7 +199,7 @@ pub fn to_checkpoint(
     }
     if let Some(lock) = lock {
         session.announce(opened, lock, "planexe restore")?;
-        store.rewind(&plan)?;
+        session.long(plan.steps(), |steps| store.rewind(&plan, &|| steps.one()))?;
     }
     let mut view = view_of(&plan, !dry_run);
     find_isolated(opened, &mut view);

@@ -132,9 +132,13 @@ pub fn retry(session: &Session, opened: &Opened, options: &RetryOptions) -> Resu
             session.announce(opened, lock, "planexe retry")?;
         }
         if taken_up == TakenUp::No {
-            fs::each(&chosen, |unit| {
-                anew(store, unit).map_err(|error| {
-                    Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+            session.long(chosen.len(), |steps| {
+                fs::each(&chosen, |unit| {
+                    let begun = anew(store, unit);
+                    steps.one();
+                    begun.map_err(|error| {
+                        Error::new(Kind::Internal, format!("`{}` cannot be reset", unit.name)).because(&error)
+                    })
                 })
             })?;
         }

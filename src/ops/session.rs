@@ -15,6 +15,7 @@ use planexe_pipeline::open::{self, OpenError, Opened, Where};
 use planexe_store::Store;
 use planexe_store::lock::{LockError, Owner, RunLock, Wait, is_announced};
 use planexe_store::null_build::UpToDate;
+use planexe_ui::progress;
 use planexe_ui::views::{FaultsView, Server};
 
 /// Commands that work on a run.
@@ -87,6 +88,8 @@ pub struct Session {
     pub style: Style,
     /// Hears what happens during an operation and is no part of its result; none: nobody does.
     pub listener: Option<fn(&str)>,
+    /// How work of many steps is shown while it goes on; none: it is not.
+    pub progress: Option<progress::Options>,
     /// Of a plain build: what the null-build record knows to be up to date.
     pub known: Option<UpToDate>,
     /// Of a plain build: what stands for its words in the null-build record.

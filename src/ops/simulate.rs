@@ -135,7 +135,8 @@ pub fn simulate(
             no_reuse: true,
             env: &env,
         };
-        predict(engine, &project.tables.budget, &mut runs, &mut |graph, family| {
+        let may_need = |graph: &Graph, id, service| project.may_need(project.spec(&graph[id]), service);
+        predict(engine, &project.tables.budget, &may_need, &mut runs, &mut |graph, family| {
             judge.items(graph, family).ok()
         })
     };

@@ -208,6 +208,9 @@ fn a_running_build_tries_a_failed_task_anew() {
         if command.is_empty() {
             // By hand between two builds, the first of which left nothing to do.
             space.write(".planexe/retry/b", "");
+            space.run(&["build", "-q"]).exits(1);
+            let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+            assert_eq!((&plan["stale"], &plan["depends"]), (&1.into(), &1.into()), "{plan:#}");
             space.build().says(&["retried"]);
             assert_eq!(server.counts(), counts([("a", 1), ("b", 3), ("c", 1), ("x", 1)]));
         }

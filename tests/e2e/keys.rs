@@ -321,3 +321,64 @@ prompt = "Say something."
         }
     }
 }
+
+/// Neither of a model nor of a webhook, of whatever prints it: commands, evaluators, services.
+#[test]
+fn a_key_that_a_program_prints_is_not_kept() {
+    let space = Space::new();
+    space.set_env("MODEL_KEY", "canary-of-model");
+    space.set_env("HOOK_SECRET", "whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktMQ==");
+    let leaked = space.root().join("leaked");
+    std::fs::write(&leaked, "canary-of-model whsec_Y2FuYXJ5LWNhbmFyeS1jYW5hcnktMQ==\n").expect("leaked");
+    space.write(
+        "pipeline.toml",
+        r#"
+[models.m]
+api = "openai"
+base_url = "http://127.0.0.1:1/v1"
+model = "m"
+api_key_env = "MODEL_KEY"
+[webhooks.ops]
+url = "http://127.0.0.1:1/"
+secret_env = "HOOK_SECRET"
+events = ["task.stalled"]
+[services.s]
+command = "cat ../leaked; exit 1"
+ready = { command = ["false"] }
+[task.good]
+outputs = ["good.txt"]
+command = "cat ../leaked; echo c > $out"
+[task.bad]
+outputs = ["bad.txt"]
+command = "printf '\\377 plain '; cat ../leaked; exit 3"
+[task.away]
+outputs = ["away.txt"]
+executor = "detached"
+command = "cat ../leaked; exit 3"
+[task.judged]
+outputs = ["judged.txt"]
+command = "echo c > $out"
+[task.judged.eval]
+command = "cat ../leaked >&2; exit 3"
+[task.served]
+outputs = ["served.txt"]
+service = "s"
+command = "echo c > $out"
+"#,
+    );
+    space.run(&["build"]).exits(1);
+    for path in &space.files("") {
+        let text = String::from_utf8_lossy(&space.bytes(path)).into_owned();
+        assert!(!text.contains("canary-of-model") && !text.contains("whsec_"), "{path}: {text}");
+    }
+    for task in ["bad", "away", "judged", "served"] {
+        let status = space.read(&format!("{task}.txt.status"));
+        assert!(status.contains("[redacted] [redacted]"), "{status}");
+    }
+    let log = |named: &str| {
+        let logs = space.files(".planexe/logs");
+        space.bytes(logs.iter().find(|path| path.contains(&format!("/logs/{named}"))).expect(named))
+    };
+    assert!(log("good").starts_with(b"[redacted] [redacted]\n"));
+    assert!(log("bad").starts_with(b"\xff plain [redacted] [redacted]\n"), "all else stays");
+}

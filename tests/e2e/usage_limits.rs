@@ -70,6 +70,25 @@ fn nothing_starts_once_the_quota_is_gone() {
 }
 
 #[test]
+fn what_is_answered_before_the_reset_is_not_parked_any_more() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 12, 1);
+    space.edit("pipeline.toml", "max_concurrent = 1", "max_concurrent = 8");
+    space.run(&["build"]).exits(3);
+    let before = server.total();
+    // Not over: one call finds that out, not eight.
+    space.run(&["resume", "--before-reset"]).exits(3);
+    assert_eq!(server.total(), before + 1);
+    assert_eq!(space.report()["parked"][0]["model"], "fake");
+    // More was bought.
+    server.script(|_| Answer::Default);
+    space.run(&["resume", "--before-reset"]).exits(0).says(&["answers again"]);
+    assert!(!space.exists(".planexe/parked.json"));
+    space.run(&["clean", "-y", "t0"]).exits(0);
+    space.build();
+}
+
+#[test]
 fn one_call_finds_out_whether_the_limit_is_over() {
     let server = FakeLlm::new();
     let space = limited(&server, 12, 3);

@@ -190,7 +190,7 @@ impl StaleReason {
                 "it was not done at the checkpoint that was restored".into()
             }
             StaleReason::TakenAway { .. } => "it was cleaned".into(),
-            StaleReason::Forced => "asked for (-B)".into(),
+            StaleReason::Forced => "asked for (-B, retry)".into(),
             StaleReason::MarkerRemoved => "its .DONE was removed".into(),
             StaleReason::Interrupted { state: State::PendingEval | State::FailedPendingEval } => {
                 "it waits for its evaluation".into()

@@ -306,9 +306,9 @@ fn what_is_asked_for_is_made_again_and_edits_are_told() {
     let now = parts(&[("prompt", "p")]);
     let rules = Rules { force: true, ..Rules::default() };
     for (marker, content, expected) in [
-        (valid(done(&now, &[("a.txt", "x")])), file("x"), "asked for (-B); REDRAW"),
-        (valid(done(&now, &[("a.txt", "x")])), file("y"), "asked for (-B); REDRAW; a.txt edited"),
-        (Marker::Missing, file("y"), "asked for (-B); REDRAW"),
+        (valid(done(&now, &[("a.txt", "x")])), file("x"), "asked for (-B, retry); REDRAW"),
+        (valid(done(&now, &[("a.txt", "x")])), file("y"), "asked for (-B, retry); REDRAW; a.txt edited"),
+        (Marker::Missing, file("y"), "asked for (-B, retry); REDRAW"),
     ] {
         let outputs = seen(&[("a.txt", content)]);
         assert_eq!(decided(&Facts { rules, ..facts(&marker, &outputs, &now) }), expected);

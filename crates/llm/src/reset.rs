@@ -24,9 +24,11 @@ const NEAR: usize = 80;
 
 static FIELD_IN: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r#"(?i)\\?"(?:resets_in_seconds|reset_in_seconds|retry_after_seconds|retrydelay)\\?"\s*:\s*\\?"?(\d+(?:\.\d+)?)s?\b"#,
+        r#"(?i)\\?"(?:resets_in_seconds|reset_in_seconds|retry_after_seconds|retry_?after|retrydelay)\\?"\s*:\s*\\?"?(\d+(?:\.\d+)?)s?\b"#,
     )
 });
+static FIELD_IN_MS: LazyLock<Regex> =
+    LazyLock::new(|| read(r#"(?i)\\?"(?:retry_?after|resets?_?in)_?ms\\?"\s*:\s*\\?"?(\d+(?:\.\d+)?)\b"#));
 static FIELD_AT: LazyLock<Regex> = LazyLock::new(|| {
     read(
         r#"(?i)\\?"(?:resets_at|resetsat|reset_at|resetat|reset_time|resettime)\\?"\s*:\s*\\?"?([0-9][0-9:.TZ+-]*)"#,
@@ -35,19 +37,21 @@ static FIELD_AT: LazyLock<Regex> = LazyLock::new(|| {
 static EPOCH: LazyLock<Regex> = LazyLock::new(|| read(r"(?i)limit[^|\n]{0,60}\|\s*(1\d{9}(?:\d{3})?)\b"));
 static WORD: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r"(?i)\b(?:resets?|resetting|try again|retry|access(?: resets)?|renews?|refresh(?:es)?|available again|again|until)\b",
+        r"(?i)\b(?:resets?|resetting|try again|retry|access(?: resets)?|renews?|refresh(?:es)?|available again|again|until|wait|lifted)\b",
     )
 });
 static LEAD: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r#"^(?i)(?:[\s:·∙|="'’,-]+|(?:will|be|is|at|on|in|after|again|by|the|from|next|your|quota|limit|time|access|about|around|approximately)\b)+"#,
+        r#"^(?i)(?:[\s:·∙|="'’,~-]+|(?:will|be|is|at|on|in|after|again|by|the|from|next|your|quota|limit|time|access|about|around|approximately)\b)+"#,
     )
 });
 static SPAN: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r"^(?i)(?:(\d+(?:\.\d+)?)\s*(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)(?:[\s,]+and\s+|[\s,]*)?\b?)",
+        r"^(?i)(?:(\d+(?:\.\d+)?|an?\b)\s*(milliseconds?|ms|months?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)(?:[\s,]+and\s+|[\s,]*)?\b?)",
     )
 });
+static LEFT: LazyLock<Regex> = LazyLock::new(|| read(r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d))?\b"));
+static IN: LazyLock<Regex> = LazyLock::new(|| read(r"(?i)\bin\b"));
 static ISO: LazyLock<Regex> = LazyLock::new(|| {
     read(
         r"^(?i)(\d{4}-\d\d-\d\d)(?:(?:t|\s+at\s+|,?\s+)(\d\d:\d\d(?::\d\d(?:\.\d+)?)?)\s*(z\b|[+-]\d\d:?\d\d)?)?",
@@ -104,6 +108,9 @@ pub fn wait_told(text: &str, now: f64, here: &TimeZone) -> Option<Duration> {
     if let Some(found) = FIELD_IN.captures(text) {
         return wait_of(found[1].parse().ok()?);
     }
+    if let Some(found) = FIELD_IN_MS.captures(text) {
+        return wait_of(found[1].parse::<f64>().ok()? / 1000.0);
+    }
     let at = FIELD_AT.captures(text).and_then(|found| moment(&found[1]));
     let at = at.or_else(|| EPOCH.captures(text).and_then(|found| epoch(&found[1])));
     if let Some(wait) = at.and_then(|at| ahead(at, now)) {
@@ -111,8 +118,9 @@ pub fn wait_told(text: &str, now: f64, here: &TimeZone) -> Option<Duration> {
     }
     WORD.find_iter(text).find_map(|word| {
         let rest: String = text[word.end()..].chars().take_while(|c| *c != '\n').take(NEAR).collect();
-        let rest = LEAD.find(&rest).map_or(rest.as_str(), |lead| &rest[lead.end()..]);
-        let wait = span(rest).or_else(|| ahead(at_of(rest, now, here)?, now))?;
+        let (lead, rest) = rest.split_at(LEAD.find(&rest).map_or(0, |lead| lead.end()));
+        let left = || if IN.is_match(lead) { left(rest) } else { None };
+        let wait = span(rest).or_else(left).or_else(|| ahead(at_of(rest, now, here)?, now))?;
         wait_of(wait)
     })
 }
@@ -144,17 +152,26 @@ fn span(text: &str) -> Option<f64> {
         let seconds = match unit.as_bytes() {
             b"ms" => 0.001,
             _ if unit.starts_with("milli") => 0.001,
+            _ if unit.starts_with("month") => 30.0 * 86400.0,
             [b's', ..] => 1.0,
             [b'm', ..] => 60.0,
             [b'h', ..] => 3600.0,
             [b'd', ..] => 86400.0,
             _ => 7.0 * 86400.0,
         };
-        total += part[1].parse::<f64>().ok()? * seconds;
+        let number = if part[1].starts_with(['a', 'A']) { 1.0 } else { part[1].parse::<f64>().ok()? };
+        total += number * seconds;
         found = true;
         rest = &rest[part.get(0)?.end()..];
     }
     found.then_some(total)
+}
+
+/// The seconds of `02:30:00` and `2:30` where they are what is left, and no time of day.
+fn left(text: &str) -> Option<f64> {
+    let found = LEFT.captures(text)?;
+    let number = |at: usize| found.get(at).map_or(Some(0.0), |it| it.as_str().parse::<f64>().ok());
+    Some(number(1)? * 3600.0 + number(2)? * 60.0 + number(3)?)
 }
 
 /// Seconds since 1970 of the moment a text begins with.
@@ -330,6 +347,19 @@ mod tests {
             ("try again at 2026-11-23 17:00 (Europe/Helsinki)", Some(H)),
             ("resets at 1795446000", Some(H)),
             ("resets in 2 hours 5 minutes", Some(2.0 * H + 300.0)),
+            ("resets in: 02:05:10", Some(2.0 * H + 310.0)),
+            ("resets in 2:05", Some(2.0 * H + 300.0)),
+            ("Try again in ~2 hours.", Some(2.0 * H)),
+            ("Try again in an hour.", Some(H)),
+            ("try again in an hour and a minute", Some(H + 60.0)),
+            ("Please wait 2 hours before trying again.", Some(2.0 * H)),
+            ("The limit will be lifted at 16:00 UTC", Some(2.0 * H)),
+            (r#"{"error":{"retry_after":7200}}"#, Some(2.0 * H)),
+            (r#"{"error":{"retryAfter":"7200"}}"#, Some(2.0 * H)),
+            (r#"{"error":{"retry_after_ms":7200000,"message":"wait"}}"#, Some(2.0 * H)),
+            ("resets in 2 months", Some(7.0 * D)),
+            ("resets again", None),
+            ("Try again as an admin", None),
             ("limit resets tomorrow at 2pm UTC", Some(D)),
             ("resets Thursday at 14:00", Some(3.0 * D)),
             ("resets 24 Nov at 14:00 GMT+1", Some(23.0 * H)),

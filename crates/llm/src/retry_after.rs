@@ -28,6 +28,9 @@ pub(super) fn wait_of(seconds: f64) -> Option<Duration> {
     (seconds.is_finite() && seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(7.0 * 86400.0)))
 }
 
+/// No wait has so many seconds: from here on they are those since 1970.
+const EPOCHS: f64 = 1e9;
+
 /// How long the headers ask us to wait: `retry-after-ms`, then `retry-after` (seconds or an HTTP date),
 /// then the resets of allowances that are used up. `header` looks one up by its lower-case name; `now` is
 /// seconds since 1970 by the `date` header or the clock. Never more than seven days, never negative.
@@ -35,11 +38,14 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Op
     for name in WAIT_HEADERS {
         let Some(value) = header(name).map(str::trim) else { continue };
         let unit = if name.ends_with("-ms") { 1000.0 } else { 1.0 };
-        if let Some(wait) = value.parse::<f64>().ok().and_then(|number| wait_of(number / unit)) {
+        let wait = match value.parse::<f64>() {
+            // Some send the moment.
+            Ok(number) if number >= EPOCHS * unit => Some((number / unit - now).max(0.0)),
+            Ok(number) => Some(number / unit),
+            Err(_) => reset(value, now),
+        };
+        if let Some(wait) = wait.and_then(wait_of) {
             return Some(wait);
-        }
-        if let Some(at) = moment(value) {
-            return wait_of((at - now).max(0.0));
         }
     }
     // Several allowances: only those used up matter; if none says so, the nearest reset.
@@ -132,6 +138,9 @@ mod tests {
             (&[("retry-after", "0.5")], Some(0.5)),
             (&[("retry-after", "Sat, 21 Nov 2026 08:00:30 GMT")], Some(30.0)),
             (&[("retry-after", "Sat, 21 Nov 2026 07:00:00 GMT")], Some(0.0)),
+            (&[("retry-after", "1795248030")], Some(30.0)),
+            (&[("retry-after-ms", "1795248030000")], Some(30.0)),
+            (&[("retry-after", "1m30s")], Some(90.0)),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "-5")], None),
             (&[("retry-after", "99999999999")], Some(604_800.0)),

@@ -62,6 +62,10 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
         no_reuse: look.no_reuse,
         env: look.env,
     };
+    // What `planexe retry` asked of a build that did not come to it: the next one makes it anew.
+    let retried: HashSet<String> = look.store.asked_retries().into_iter().collect();
+    let retry =
+        StaleCheck { anew: Arc::clone(&judge.anew), rules: Rules { force: true, ..look.rules }, ..judge };
     let infos = vec![TaskInfo::default(); project.specs.len()];
     let options = Options { only: look.only, ..Options::default() };
     let slots = Slots::new(&[], &[], 1, 1);
@@ -97,7 +101,8 @@ pub fn survey(look: &Look<'_>, targets: &[Target]) -> Survey {
         let found: Vec<(TaskId, Judgement, bool)> = batch
             .par_iter()
             .map(|&(task, shallow)| {
-                (task, judge.judge_to_make(graph, task, shallow), shallow && is_open(task))
+                let check = if retried.contains(&graph[task].name) { &retry } else { &judge };
+                (task, check.judge_to_make(graph, task, shallow), shallow && is_open(task))
             })
             .collect();
         for (task, judgement, is_open) in found {

@@ -19,6 +19,9 @@ use planexe_ui::views::simulate::{BudgetStop, Limit, Predicted};
 /// What a task takes to run, and for how long; none if it need not run.
 type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
 
+/// Whether a task may need a service, by its position.
+type MayNeed<'a> = dyn Fn(&Graph, TaskId, usize) -> bool + 'a;
+
 /// What one task is expected to take.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Expected {
@@ -171,11 +174,28 @@ fn reached(budget: &Budget, now: Duration, spent: &Usage) -> Option<(Limit, Dura
     }
 }
 
+/// Whether a task is left that may need a service. `left`: by service, how many tasks from the first on are known to be
+/// none: no task is looked at twice.
+fn is_needed(engine: &Engine, left: &mut Vec<usize>, service: usize, may_need: &MayNeed<'_>) -> bool {
+    if left.len() <= service {
+        left.resize(service + 1, 0);
+    }
+    let graph = engine.graph();
+    let is_over =
+        |id: TaskId| !engine.is_wanted(id) || engine.settled(id).is_some() || !may_need(graph, id, service);
+    let from = left[service];
+    let found = graph.ids().skip(from).position(|id| !is_over(id));
+    left[service] = found.map_or(graph.len(), |more| from + more);
+    found.is_some()
+}
+
 /// Runs a build to its end on a virtual clock, and notes where `budget` would end it. `runs` tells what a task takes if
-/// it runs, none if it is up to date; `items` those of a fan-out, none if they are not known yet.
+/// it runs, none if it is up to date; `items` those of a fan-out, none if they are not known yet; `may_need` whether a
+/// task may need a service.
 pub fn predict(
     mut engine: Engine,
     budget: &Budget,
+    may_need: &MayNeed<'_>,
     runs: &mut Runs<'_>,
     items: &mut dyn FnMut(&Graph, TaskId) -> Option<Vec<Item>>,
 ) -> Predicted {
@@ -190,6 +210,8 @@ pub fn predict(
     let (mut waiting, mut waited) = (0u64, Duration::ZERO);
     let mut spent = Usage::default();
     let mut over = reached(budget, now, &spent);
+    // By service: no task before this one is left for it.
+    let mut left: Vec<usize> = Vec::new();
     loop {
         loop {
             let actions = engine.poll(now);
@@ -244,7 +266,13 @@ pub fn predict(
                 }
             }
         }
-        // A service that nobody uses makes room.
+        // A service that no task is left for ends, and one that nobody uses makes room.
+        let unused = engine.unused_services();
+        let over_services =
+            unused.into_iter().filter(|&service| !is_needed(&engine, &mut left, service, may_need));
+        for service in over_services.collect::<Vec<_>>() {
+            engine.service_is(service, ServiceIs::Gone);
+        }
         let crowding = engine.crowding(now);
         if !crowding.is_empty() {
             crowding.into_iter().for_each(|service| engine.service_is(service, ServiceIs::Gone));
@@ -328,7 +356,7 @@ mod tests {
             let expected = Expected { seconds: takes(&graph[id].name), usage, guessed: false };
             Some((Work { endpoints: vec![0], ..Work::default() }, expected))
         };
-        predict(engine, budget, &mut runs, &mut |_, _| None)
+        predict(engine, budget, &|_, _, _| false, &mut runs, &mut |_, _| None)
     }
 
     /// Seconds of a list schedule, the longest remaining path first: nothing else costs anything.
@@ -474,7 +502,7 @@ mod tests {
         let mut engine = Engine::new(graph, Mode::Build, Options::default(), Vec::new(), slots);
         engine.want(&targets);
         assert_eq!(
-            predict(engine, &Budget::default(), &mut |_, _| None, &mut |_, _| None),
+            predict(engine, &Budget::default(), &|_, _, _| false, &mut |_, _| None, &mut |_, _| None),
             Predicted::default()
         );
     }

@@ -31,6 +31,13 @@ pub struct Rewind {
     pub dropped: usize,
 }
 
+impl Rewind {
+    /// How many steps it takes.
+    pub fn steps(&self) -> usize {
+        5 * self.back.len() + self.pending.len()
+    }
+}
+
 /// Why there is no such checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoCheckpoint {
@@ -110,11 +117,12 @@ impl Store {
     }
 
     /// Does it. Under the lock.
-    pub fn rewind(&self, rewind: &Rewind) -> Result<(), FsError> {
-        self.rewind_inner(rewind).map_err(|error| error.within(self.run_dir()))
+    /// `step`: is told of each of its [`Rewind::steps`].
+    pub fn rewind(&self, rewind: &Rewind, step: &(dyn Fn() + Sync)) -> Result<(), FsError> {
+        self.rewind_inner(rewind, step).map_err(|error| error.within(self.run_dir()))
     }
 
-    fn rewind_inner(&self, rewind: &Rewind) -> Result<(), FsError> {
+    fn rewind_inner(&self, rewind: &Rewind, step: &(dyn Fn() + Sync)) -> Result<(), FsError> {
         let durability = Durability::Synced;
         let statuses = self.statuses_of(&rewind.back)?;
         let mut temps = Temps::default();
@@ -130,22 +138,27 @@ impl Store {
                 }
                 temps.0.push((self.history().copy_beside(&output.blake3, &target, durability)?, target));
             }
+            step();
         }
         let replaced: HashSet<PathBuf> = temps.0.iter().map(|(_, target)| target.clone()).collect();
         fs::each(&rewind.back, |checkpoint| {
+            step();
             let outputs: Vec<String> = checkpoint.outputs.iter().map(|output| output.path.clone()).collect();
             let replacing = |output: &str| replaced.contains(&self.path(output));
             self.save_with(&checkpoint.task, Why::Restored, &outputs, replacing, durability).map(drop)
         })?;
         fs::each(&rewind.back, |checkpoint| {
+            step();
             self.invalidate(&checkpoint.task, &checkpoint.outputs[0].path, durability)
         })?;
         fs::each(&rewind.pending, |(task, outputs)| {
+            step();
             self.clean(task, Why::Restored, outputs, durability).map(drop)
         })?;
         temps.publish(durability)?;
         let records: Vec<(&Checkpoint, Status)> = rewind.back.iter().zip(statuses).collect();
         fs::each(&records, |(checkpoint, status)| {
+            step();
             let first = &checkpoint.outputs[0].path;
             let done = checkpoint.done.as_ref().map(|done| parse_done(&jsonl::to_line(done)));
             // A record from before checkpoints had one: the kept answer makes the task done again.
@@ -156,6 +169,7 @@ impl Store {
         // Before the list is cut: what is noted then is of after that moment.
         self.forget_moved_after(&rewind.to.time_utc)?;
         fs::each(&rewind.back, |checkpoint| {
+            step();
             self.note_back(&checkpoint.outputs[0].path, Some(&checkpoint.id), durability)
         })?;
         fs::each(&rewind.pending, |(_, outputs)| match outputs.first() {
@@ -293,7 +307,12 @@ mod tests {
         assert_eq!(plan.back.iter().map(|c| c.task.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(plan.pending, [("c".to_owned(), vec!["c.json".to_owned()])]);
         assert_eq!(plan.dropped, 3);
-        store.rewind(&plan).unwrap();
+        let steps = std::sync::atomic::AtomicUsize::new(0);
+        let step = || {
+            steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        store.rewind(&plan, &step).unwrap();
+        assert_eq!(steps.into_inner(), plan.steps());
         assert_eq!(text(&store, "a.json").as_deref(), Some("a1"));
         assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
         for name in ["c.json", "c.json.DONE", "c.json.status"] {
@@ -323,13 +342,13 @@ mod tests {
         store.history().gc(None, Some(0)).unwrap();
         let plan = store.plan_rewind(&moment).unwrap().unwrap();
         assert_eq!(plan.missing, [("a".to_owned(), "a.json".to_owned())]);
-        store.rewind(&plan).unwrap_err();
+        store.rewind(&plan, &|| ()).unwrap_err();
         assert_eq!(text(&store, "b.json").as_deref(), Some("b1"));
         assert_eq!(store.checkpoints().list().unwrap().len(), 3);
     }
 
     fn back(store: &Store, moment: &str) -> Result<(), FsError> {
-        store.rewind(&store.plan_rewind(moment)?.unwrap())
+        store.rewind(&store.plan_rewind(moment)?.unwrap(), &|| ())
     }
 
     #[test]
@@ -343,7 +362,7 @@ mod tests {
         make(&store, "a", 0, "a2");
         let plan = store.plan_rewind(&moment).unwrap().unwrap();
         assert_eq!((plan.back.len(), plan.pending.len()), (0, 1));
-        store.rewind(&plan).unwrap();
+        store.rewind(&plan, &|| ()).unwrap();
         assert_eq!(text(&store, "a.json"), None);
 
         let was = store.checkpoints().last().unwrap().unwrap();

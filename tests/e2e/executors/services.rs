@@ -349,7 +349,8 @@ fn it_sees_no_keys_but_those_it_names() {
     space.remove("../up");
     space.edit("pipeline.toml", "ready = {", "env = [\"OPENAI_API_KEY\"]\nready = {");
     space.run(&["build", "-B", "b"]).exits(0);
-    assert_eq!(log(), "key: sk-secret\n");
+    // Seen, and not kept.
+    assert_eq!(log(), "key: [redacted]\n");
 }
 
 #[test]
@@ -375,4 +376,27 @@ fn it_is_ready_once_its_address_answers() {
         (1, vec!["starting".to_owned(), "ready".to_owned(), "stopped".to_owned()])
     );
     assert!(health.asked_for().iter().all(|asked| asked.line == "GET /health"));
+}
+
+#[test]
+fn a_forecast_ends_a_service_that_no_task_is_left_for_as_a_build_does() {
+    let space = Space::new();
+    let task = |name: &str, more: &str| {
+        format!("[task.{name}]\noutputs = [\"{name}.txt\"]\ncommand = \"echo x > $out\"\n{more}\n")
+    };
+    let pipeline = [
+        "[executors.local]\ncpus = 4\nmemory = \"4G\"\n[services.s]\ncommand = \"sleep 60\"\n".to_owned(),
+        "ready = { command = [\"true\"] }\nresources = { memory = \"3G\" }\n".to_owned(),
+        task("served", "service = \"s\""),
+        // Small ones, one after the other: always one of them is at work.
+        task("w1", ""),
+        task("w2", "inputs = [\"w1.txt\"]"),
+        task("w3", "inputs = [\"w2.txt\"]"),
+        task("big", "priority = -1\nresources = { memory = \"3G\" }"),
+    ];
+    space.write("pipeline.toml", pipeline.concat());
+    let seconds = || space.run(&["simulate", "--json"]).exits(0).json()["rows"][0]["seconds"].as_f64();
+    let beside = seconds();
+    space.edit("pipeline.toml", "service = \"s\"", "");
+    assert_eq!(beside, seconds(), "its memory is free once `served` is done");
 }

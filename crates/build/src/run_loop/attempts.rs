@@ -263,6 +263,8 @@ pub(super) struct Attempt {
     stalled: bool,
     /// Text that is not yet shown: it may be the beginning of a key.
     unshown: String,
+    /// The same of what its program printed.
+    unshown_bytes: Vec<u8>,
     /// Some of its text was shown to other processes.
     followed: bool,
 }
@@ -280,6 +282,7 @@ impl Attempt {
             ends,
             stalled: false,
             unshown: String::new(),
+            unshown_bytes: Vec::new(),
             followed: false,
             live: job.live.clone(),
         }
@@ -356,7 +359,8 @@ impl Attempt {
     pub(super) fn take_text(&mut self, providers: &Providers) -> Vec<u8> {
         self.unshown.push_str(&self.live.call.take_text());
         let mut bytes = providers.take_redacted(&mut self.unshown).into_bytes();
-        bytes.extend(self.live.take_said());
+        self.unshown_bytes.extend(self.live.take_said());
+        bytes.extend(providers.take_redacted_bytes(&mut self.unshown_bytes));
         self.followed |= !bytes.is_empty();
         bytes
     }
@@ -386,6 +390,7 @@ mod tests {
             ends,
             stalled: false,
             unshown: String::new(),
+            unshown_bytes: Vec::new(),
             followed: false,
         }
     }

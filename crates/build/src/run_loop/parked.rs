@@ -35,11 +35,13 @@ struct Park {
     why: String,
     /// It was said that it is waited for.
     told: bool,
+    /// Somebody wants to know now whether it is over (`--before-reset`).
+    doubted: bool,
 }
 
 impl Park {
     fn is_over(&self) -> bool {
-        SystemTime::now() >= self.until
+        self.doubted || SystemTime::now() >= self.until
     }
 
     fn left(&self) -> Duration {
@@ -54,11 +56,9 @@ pub(super) fn shown(at: SystemTime) -> String {
 }
 
 impl Build<'_> {
-    /// What earlier builds noted.
+    /// What earlier builds noted. With `--before-reset` one call finds out at once; what is answered is noted no more.
     pub(super) fn take_up_parked(&mut self) {
-        if self.wanted.before_reset {
-            return;
-        }
+        let doubted = self.wanted.before_reset;
         for noted in self.ctx.store.read_parked() {
             let is_it = |endpoint: &Endpoint| endpoint.name == noted.model && id_of(endpoint) == noted.id;
             let endpoint = self.project.endpoints.iter().position(is_it);
@@ -71,9 +71,13 @@ impl Build<'_> {
                 since: Instant::now(),
                 why: noted.message,
                 told: false,
+                doubted,
             };
             self.parked.0.insert(endpoint, park);
             self.engine.on(Input::Parked(endpoint, self.now() + left), self.now());
+            if doubted {
+                self.engine.on(Input::LimitOver(endpoint), self.now());
+            }
         }
     }
 
@@ -89,12 +93,13 @@ impl Build<'_> {
         let Some(until) = SystemTime::now().checked_add(wait) else { return };
         let before = self.parked.0.get(&endpoint);
         let since = before.map_or_else(Instant::now, |before| before.since);
-        let is_news = before.is_none_or(|before| until > before.until + SAME);
+        let is_news = before.is_none_or(|before| before.doubted || until > before.until + SAME);
         let why = why.text;
         if is_news {
             let model = self.project.endpoints[endpoint].name.clone();
             let until_utc = clock::format_utc(until);
-            let park = Park { until, seen_utc: clock::now_utc(), since, why: why.clone(), told: false };
+            let (seen_utc, why_it) = (clock::now_utc(), why.clone());
+            let park = Park { until, seen_utc, since, why: why_it, told: false, doubted: false };
             self.parked.0.insert(endpoint, park);
             self.note_parked();
             self.tell(Kind::ModelParked { model, until_utc, message: why });

@@ -55,10 +55,11 @@ fn try_score(
     if let Some(worktree) = worktree {
         worktree.restore()?;
     }
-    let tail = |file: &File| fs::read_scratch(file).map(|bytes| tail_of(&bytes));
+    let read = |file: &File| fs::read_scratch(file).map(|bytes| ctx.providers.redact_printed(bytes));
+    let tail = |file: &File| read(file).map(|bytes| tail_of(&bytes));
     Ok(match end {
         ProcessEnd::Exited(0) => {
-            let printed = String::from_utf8_lossy(&fs::read_scratch(&printed)?).into_owned();
+            let printed = String::from_utf8_lossy(&read(&printed)?).into_owned();
             eval_score::read(&printed).map_err(|violations| {
                 let first = violations.first().map(ToString::to_string).unwrap_or_default();
                 let raw_error = Some(tail(&said).unwrap_or_default());

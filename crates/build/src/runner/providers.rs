@@ -141,6 +141,11 @@ impl Providers {
         self.redactor.redact(text)
     }
 
+    /// What a program printed, without any known key in it.
+    pub fn redact_printed(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.redactor.redact_bytes(bytes)
+    }
+
     /// What is known of tokenizers now, by endpoint and model.
     pub fn learned(&self) -> BTreeMap<String, Calibration> {
         let mut learned = self.learned.clone();
@@ -241,8 +246,14 @@ impl Providers {
 
     /// The part of a text that is still being written which can be shown, without any known key in it; it is taken.
     pub fn take_redacted(&self, text: &mut String) -> String {
-        let rest = text.split_off(self.redactor.whole(text));
+        let rest = text.split_off(self.redactor.whole(text.as_bytes()));
         self.redactor.redact(&std::mem::replace(text, rest))
+    }
+
+    /// The same of what a program prints.
+    pub fn take_redacted_bytes(&self, bytes: &mut Vec<u8>) -> Vec<u8> {
+        let rest = bytes.split_off(self.redactor.whole(bytes));
+        self.redactor.redact_bytes(std::mem::replace(bytes, rest))
     }
 
     /// An error without any known key in it.

@@ -183,6 +183,11 @@ impl Engine {
         }
     }
 
+    /// Services that are up, that nobody uses, and that take any of this machine.
+    pub fn unused_services(&self) -> Vec<usize> {
+        self.slots.idle_services()
+    }
+
     /// Services that nobody uses and that keep what is ready from its start, as they take too much of this machine: to be
     /// ended, and started again for the next task that needs one. Without that a task would wait for the memory of a
     /// server that is kept for a task after it. None while a task of this machine is at work, since that one's end may do

@@ -59,27 +59,36 @@ impl Redactor {
         redact_bearer(text)
     }
 
+    /// What a program printed, without them. What is no UTF-8 stays as it is.
+    pub fn redact_bytes(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let mut clean = Vec::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            clean.extend(self.redact(chunk.valid()).into_bytes());
+            clean.extend(chunk.invalid());
+        }
+        clean
+    }
+
     /// How many bytes of a text that is still being written may be redacted and shown by themselves: no known value,
-    /// and no token after `Bearer`, is cut in two there, or may turn out to be.
-    pub fn whole(&self, text: &str) -> usize {
+    /// and no token after `Bearer`, is cut in two there, or may turn out to be. A text of whole characters is cut
+    /// between two.
+    pub fn whole(&self, text: &[u8]) -> usize {
         let lower = text.to_ascii_lowercase();
         let mut end = text.len();
         loop {
             let mut cut = end;
-            let mut hold = |text: &str, value: &str| {
+            // A value begins with a whole character, so that none is cut in two.
+            let mut hold = |text: &[u8], value: &str| {
                 let longest = value.len().min(end);
-                let begun = (1..=longest).rev().find(|&n| text.as_bytes().ends_with(&value.as_bytes()[..n]));
+                let begun = (1..=longest).rev().find(|&n| text.ends_with(&value.as_bytes()[..n]));
                 cut = cut.min(end - begun.unwrap_or(0));
             };
             self.secrets.iter().for_each(|secret| hold(&text[..end], &secret.0));
             hold(&lower[..end], MARK);
             // A token at the end may grow, and what cuts it may be a part of it.
-            let before = lower[..end].trim_end_matches(in_token);
-            if before.ends_with(MARK) {
-                cut = cut.min(before.len() - MARK.len());
-            }
-            while !text.is_char_boundary(cut) {
-                cut -= 1;
+            let before = lower[..end].iter().rposition(|&byte| !in_token(byte.into())).map_or(0, |at| at + 1);
+            if lower[..before].ends_with(MARK.as_bytes()) {
+                cut = cut.min(before - MARK.len());
             }
             if cut == end {
                 return end;
@@ -138,7 +147,7 @@ mod tests {
             ("Authorization: Bearer abcdefgh ", 31),
             ("für ü", 5),
         ] {
-            assert_eq!(redactor.whole(text), whole, "{text}");
+            assert_eq!(redactor.whole(text.as_bytes()), whole, "{text}");
         }
         // However it arrives, the pieces make up the text as it is redacted whole.
         let text = "a sk-abc123 b Bearer 0123456789, bearer x; sk-abcsk-abc123 and ü-key ü- abc";
@@ -146,11 +155,24 @@ mod tests {
             let (mut held, mut shown) = (String::new(), String::new());
             for piece in text.chars().collect::<Vec<_>>().chunks(size) {
                 held.extend(piece);
-                let rest = held.split_off(redactor.whole(&held));
+                let rest = held.split_off(redactor.whole(held.as_bytes()));
                 shown += &redactor.redact(&std::mem::replace(&mut held, rest));
             }
             shown += &redactor.redact(&held);
             assert_eq!(shown, redactor.redact(text), "{size}");
+        }
+        // So do bytes, also if they are no UTF-8.
+        let text = [text.as_bytes(), b"\xff sk-abc123\xc3 Bearer 0123456789\xfe"].concat();
+        for size in 1..20 {
+            let (mut held, mut shown) = (Vec::new(), Vec::new());
+            for piece in text.chunks(size) {
+                held.extend(piece);
+                let rest = held.split_off(redactor.whole(&held));
+                shown.extend(redactor.redact_bytes(std::mem::replace(&mut held, rest)));
+            }
+            shown.extend(redactor.redact_bytes(held));
+            assert_eq!(shown, redactor.redact_bytes(text.clone()), "{size}");
+            assert!(shown.ends_with(b"\xff [redacted]\xc3 Bearer [redacted]\xfe"));
         }
     }
 

@@ -304,11 +304,20 @@ impl Syntax {
                     "write `key = value`; a comment starts with `#`"
                 })
             }
-            Syntax::KeyToBeQuoted => Words::new(
-                format!("`{found}` in a key without quotes"),
-                "wanted letters, digits, `-` and `_`",
-            )
-            .hint("put the key in quotes"),
+            Syntax::KeyToBeQuoted => {
+                let words = Words::new(
+                    format!("`{found}` in a key without quotes"),
+                    "wanted letters (A-Z, a-z), digits, `-` and `_`",
+                );
+                let header = line.trim().strip_prefix("[task.").and_then(|rest| rest.split(']').next());
+                words.hint(match header {
+                    // Quotes do not help there.
+                    Some(name) if !name.contains('.') => {
+                        "the name of a task has no other letters, in quotes neither"
+                    }
+                    _ => "put the key in quotes",
+                })
+            }
             Syntax::EmptyKey => Words::new("a key without a name", "wanted a name"),
             Syntax::OpenText { quote, several } => {
                 // As it is written in TOML for several lines.
@@ -466,7 +475,12 @@ mod tests {
             ("a: 1", "a key without a value; wanted `=`; TOML writes `key = value`, not `key: value`"),
             (
                 "ä = 1",
-                "`ä` in a key without quotes; wanted letters, digits, `-` and `_`; put the key in quotes",
+                "`ä` in a key without quotes; wanted letters (A-Z, a-z), digits, `-` and `_`; put the key in quotes",
+            ),
+            (
+                "[task.größe]",
+                "`öß` in a key without quotes; wanted letters (A-Z, a-z), digits, `-` and `_`; the name of a task has no \
+                 other letters, in quotes neither",
             ),
             (
                 "a = \"x",

@@ -388,9 +388,9 @@ fn scratch(ctx: &BuildContext) -> Result<Arc<File>, FsError> {
 }
 
 /// Keeps what the command said under `.planexe/logs/`, and returns its last part. What an earlier attempt said goes,
-/// also if this one was silent.
+/// also if this one was silent. A key that it printed is not kept.
 fn keep_log(ctx: &BuildContext, job: &Job, said: &File) -> Result<String, FsError> {
-    let bytes = fs::read_scratch(said)?;
+    let bytes = ctx.providers.redact_printed(fs::read_scratch(said)?);
     let name = format!("{}.log", planexe_store::task_dir_name(&job.task.name));
     if bytes.is_empty() {
         fs::remove(&ctx.store.planexe_dir().join("logs").join(name))?;

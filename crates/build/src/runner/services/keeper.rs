@@ -462,13 +462,20 @@ impl Keeper<'_> {
         let Ok(log) = self.log() else { return String::new() };
         if let Some(files) = &under.files {
             if let Ok(said) = fs::read_capped(&files.log(), 64 << 20) {
-                let _ = fs::write_atomic(&log, &said, Durability::Unsynced);
+                let clean = self.ctx.providers.redact_printed(said);
+                let _ = fs::write_atomic(&log, &clean, Durability::Unsynced);
             }
             if !files.is_open() || files.is_revoked() || self.is_told() {
                 let _ = files.remove();
             }
         }
-        fs::read_capped(&log, 64 << 20).map(|said| tail_of(&said)).unwrap_or_default()
+        let Ok(said) = fs::read_capped(&log, 64 << 20) else { return String::new() };
+        let clean = self.ctx.providers.redact_printed(said.clone());
+        // A service of the build writes its log itself.
+        if clean != said {
+            let _ = fs::write_atomic(&log, &clean, Durability::Unsynced);
+        }
+        tail_of(&clean)
     }
 }
 

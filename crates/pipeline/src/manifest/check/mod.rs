@@ -347,7 +347,7 @@ impl Checker<'_> {
                         format!("`{name}` cannot be used as a name in templates"),
                     )
                     .on_key()
-                    .wanted("wanted letters, digits and `_`")
+                    .wanted("wanted letters (A-Z, a-z), digits and `_`")
                     .maybe_hint(
                         Some(identifier(name)).filter(|id| !id.is_empty()).map(|id| format!("write `{id}`")),
                     ),
@@ -376,7 +376,7 @@ impl Checker<'_> {
                         },
                     )
                     .on_key()
-                    .wanted("wanted letters, digits, `_`, `-` and `.`")
+                    .wanted("wanted letters (A-Z, a-z), digits, `_`, `-` and `.`")
                     .maybe_hint(
                         better
                             .contains(|c: char| c.is_ascii_alphanumeric())

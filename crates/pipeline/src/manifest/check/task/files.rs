@@ -226,7 +226,7 @@ impl TaskChecker<'_, '_> {
                 self.add(
                     Diagnostic::at(key_path, format!("the input name `{name}` cannot be used in templates"))
                         .on_key()
-                        .wanted("wanted letters, digits and `_`")
+                        .wanted("wanted letters (A-Z, a-z), digits and `_`")
                         .maybe_hint((!better.is_empty()).then(|| format!("write `{better}`"))),
                 );
             }
