@@ -10,28 +10,51 @@ fn failing_reads(case: &Case, sample: usize) {
         "a read fails",
         sample,
         |watched| &watched.reads,
-        |at, faults| {
-            let before = case.server.total();
-            let plan = Plan::FailRead { at, errno: libc::EIO };
-            let (traced, said, _) = case.disturb(plan);
-            let reached = traced.hit(plan).is_some();
-            let at = name_of(&traced, plan);
-            if traced.hung || said.contains("panicked") || said.contains("BUG") {
-                faults.push(format!("{at}: hangs or panics\n{said}"));
-            }
-            match traced.code {
-                Some(0) => {}
-                Some(1 | 2) if reached && said.contains("input/output error") => {}
-                other => faults.push(format!("{at}: ended with {other:?}, the cause not named\n{said}")),
-            }
-            case.settle();
-            case.check_whole(&at, faults);
-            case.check_next(&at, before, faults);
-            case.check_temps(&format!("{at}\n{said}"), faults);
-            case.check_books(&at, before, faults);
-            reached
-        },
+        |at, faults| failing_read(case, at, faults),
     );
+}
+
+/// One of them. Whether it was come to.
+fn failing_read(case: &Case, at: usize, faults: &mut Vec<String>) -> bool {
+    let before = case.server.total();
+    let plan = Plan::FailRead { at, errno: libc::EIO };
+    let (traced, said, _) = case.disturb(plan);
+    let reached = traced.hit(plan).is_some();
+    let at = name_of(&traced, plan);
+    if traced.hung || said.contains("panicked") || said.contains("BUG") {
+        faults.push(format!("{at}: hangs or panics\n{said}"));
+    }
+    match traced.code {
+        Some(0) => {}
+        Some(1 | 2) if reached && said.contains("input/output error") => {}
+        other => faults.push(format!("{at}: ended with {other:?}, the cause not named\n{said}")),
+    }
+    case.settle();
+    case.check_whole(&at, faults);
+    case.check_next(&at, before, faults);
+    case.check_temps(&format!("{at}\n{said}"), faults);
+    case.check_books(&at, before, faults);
+    reached
+}
+
+/// Among them those with which the folder of a candidate is synced, after its file was moved there.
+#[test]
+fn a_read_fails_while_a_candidate_is_kept() {
+    if !may_trace() {
+        return;
+    }
+    let case = Case::fresh(&["build", "-j1"]);
+    let (watched, said, _) = case.disturb(Plan::Watch);
+    assert_eq!(watched.code, Some(0), "{said}");
+    let of_agent = |call: &Call| {
+        call.path.strip_prefix(".planexe/partial/agent-").is_some_and(|rest| !rest.contains('/'))
+    };
+    let points: Vec<usize> = (0..watched.reads.len()).filter(|&n| of_agent(&watched.reads[n])).collect();
+    let mut faults = Vec::new();
+    for &at in &points {
+        failing_read(&case, at, &mut faults);
+    }
+    assert!(points.len() > 3 && faults.is_empty(), "{points:?}: {}", faults.join("\n"));
 }
 
 /// Nothing comes of it.

@@ -232,11 +232,16 @@ impl Store {
                 }
                 Content::Temp(temp) => {
                     fs::sync_file(&temp)?;
-                    if fs::rename(&temp, &to, Durability::Synced).is_err() {
-                        // The output lies on another file system.
-                        let copy = fs::copy_to_temp(&temp, &temps, Durability::Synced)?;
-                        fs::rename(&copy, &to, Durability::Synced)?;
-                        fs::remove(&temp)?;
+                    match fs::rename(&temp, &to, Durability::Synced) {
+                        Ok(()) => {}
+                        // The output lies there.
+                        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                            let copy = fs::copy_to_temp(&temp, &temps, Durability::Synced)?;
+                            fs::rename(&copy, &to, Durability::Synced)?;
+                            fs::remove(&temp)?;
+                        }
+                        // It may be renamed by now, and only its folder not synced.
+                        Err(error) => return Err(error),
                     }
                     (Some(file), None)
                 }
