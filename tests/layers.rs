@@ -75,7 +75,8 @@ fn modules(source: &Path) -> BTreeMap<String, BTreeSet<String>> {
         let path = path_of(file);
         let top = path[0].clone();
         let from = arrows.entry(top.clone()).or_default();
-        if top == "lib" || top == "main" {
+        // `x/tests.rs` is `#[cfg(test)] mod tests` of `x`, in a file of its own.
+        if top == "lib" || top == "main" || path.last().is_some_and(|it| it == "tests") {
             continue;
         }
         let text = fs::read_to_string(file).unwrap();

@@ -11,19 +11,27 @@
 //!
 //! What a user may link, inputs and the pipeline's own files, is read by [`super::linked`].
 
-use std::ffi::OsString;
+mod change;
+mod look;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use parking_lot::RwLock;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::signature::{FileKind, Signature};
+pub use change::make_private;
+pub(super) use change::{link, make_dir, remove_dir, remove_tree, rename, unlink};
+pub(super) use look::{
+    Stat, each_in, each_in_open, find_dir, is_dir, look, look_linked, look_through, open_linked,
+};
 
 /// A directory held open. Paths that begin with its own lie in it.
 #[derive(Debug)]
@@ -187,6 +195,7 @@ pub(super) fn is_private(path: &Path) -> bool {
 /// What directories are opened as, to start from.
 #[cfg(target_os = "linux")]
 const BASE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
 #[cfg(not(target_os = "linux"))]
 const BASE: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -356,228 +365,4 @@ fn spot(path: &Path) -> io::Result<Spot<'_>> {
 fn at<T>(path: &Path, call: impl Fn(BorrowedFd<'_>, &Path) -> rustix::io::Result<T>) -> io::Result<T> {
     let spot = spot(path)?;
     rustix::io::retry_on_intr(|| call(spot.folder(), spot.name)).map_err(of_errno)
-}
-
-/// What a file system says of a name.
-#[derive(Clone, Copy)]
-pub(super) struct Stat(rustix::fs::Stat);
-
-#[allow(clippy::unnecessary_cast, reason = "the types are others on other systems")]
-impl Stat {
-    pub(super) fn kind(&self) -> FileKind {
-        FileKind::of_raw(FileType::from_raw_mode(self.0.st_mode as _))
-    }
-
-    pub(super) fn mode(&self) -> u32 {
-        self.0.st_mode as u32
-    }
-
-    pub(super) fn links(&self) -> u64 {
-        self.0.st_nlink as u64
-    }
-
-    pub(super) fn owner(&self) -> u32 {
-        self.0.st_uid as u32
-    }
-
-    pub(super) fn is_the_file(&self, dev: u64, ino: u64) -> bool {
-        (self.0.st_dev as u64, self.0.st_ino as u64) == (dev, ino)
-    }
-
-    pub(super) fn signature(&self) -> Signature {
-        Signature::of_raw(&self.0)
-    }
-}
-
-/// A look at a name; a link at its end is not followed.
-pub(super) fn look(path: &Path) -> io::Result<Stat> {
-    let look = |folder: BorrowedFd<'_>, name: &Path| {
-        rustix::io::retry_on_intr(|| rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW))
-    };
-    at(path, look).map(Stat)
-}
-
-/// A look at what a path leads to, links followed but for those below a directory of ours.
-pub(super) fn look_through(path: &Path) -> io::Result<Stat> {
-    let stat = match start(path)? {
-        Start::Below(..) => look(path)?,
-        Start::Anywhere(path) => {
-            return rustix::io::retry_on_intr(|| rustix::fs::stat(path)).map(Stat).map_err(io::Error::from);
-        }
-    };
-    match stat.kind() {
-        FileKind::Link => Err(of_errno(Errno::LOOP)),
-        _ => Ok(stat),
-    }
-}
-
-/// Whether a path is that of a directory, links followed but for those below a directory of ours.
-pub(super) fn is_dir(path: &Path) -> bool {
-    look_through(path).is_ok_and(|stat| stat.kind() == FileKind::Dir)
-}
-
-/// Goes to a directory below another: an error if it is not there, or a link is on the way.
-pub(super) fn find_dir(dir: &Path, relative: &Path) -> io::Result<()> {
-    let opened = match start(dir)? {
-        Start::Below(base, rest) => open_below(base.as_fd(), &rest.join(relative), BASE, Mode::empty()),
-        Start::Anywhere(dir) => open_below(open_base(dir)?.as_fd(), relative, BASE, Mode::empty()),
-    };
-    opened.map(drop).map_err(of_errno)
-}
-
-/// Opens what a user may have linked. Below a directory of ours a link is followed where it leads to one that it may lead
-/// to; what is opened then is what was looked at.
-pub(super) fn open_linked(path: &Path, flags: OFlags) -> io::Result<File> {
-    match start(path)? {
-        Start::Below(base, rest) => match open_below(base.as_fd(), rest, flags, Mode::empty()) {
-            Err(Errno::LOOP) => {}
-            opened => return opened.map(File::from).map_err(of_errno),
-        },
-        Start::Anywhere(path) if held(path).is_none() => {
-            return open(path, flags, 0);
-        }
-        Start::Anywhere(_) => {}
-    }
-    let real = real_path(path)?;
-    let rest = real.strip_prefix("/").unwrap_or(&real);
-    let opened = open_below(open_base(Path::new("/"))?.as_fd(), rest, flags, Mode::empty());
-    opened.map(File::from).map_err(of_errno)
-}
-
-/// A look at what a user may have linked.
-pub(super) fn look_linked(path: &Path) -> io::Result<Stat> {
-    match look(path) {
-        Ok(stat) if stat.kind() == FileKind::Link => {}
-        Err(error) if is_of_a_link(&error) => {}
-        seen => return seen,
-    }
-    match held(path) {
-        Some(_) => look(&real_path(path)?),
-        None => look_through(path),
-    }
-}
-
-/// Where a path below a directory of ours leads, if it may lead there.
-fn real_path(path: &Path) -> io::Result<PathBuf> {
-    let real = path.canonicalize()?;
-    match held(path) {
-        Some((held, _)) if !held.allows(&real) => {
-            let why = "a link leads out of the run and the pipeline's folder";
-            Err(io::Error::new(ErrorKind::InvalidInput, why))
-        }
-        None if split_at_planexe(path).is_some() => Err(of_errno(Errno::LOOP)),
-        _ => Ok(real),
-    }
-}
-
-/// Makes a directory.
-pub(super) fn make_dir(path: &Path) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(if is_private(path) { 0o700 } else { 0o777 });
-    at(path, |folder, name| rustix::fs::mkdirat(folder, name, mode))
-}
-
-/// Removes a file or link.
-pub(super) fn unlink(path: &Path) -> io::Result<()> {
-    at(path, |folder, name| rustix::fs::unlinkat(folder, name, AtFlags::empty()))
-}
-
-/// Removes an empty directory.
-pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
-    at(path, |folder, name| rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR))
-}
-
-/// Renames, replacing what has the new name.
-pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    let to = spot(to)?;
-    at(from, |folder, name| rustix::fs::renameat(folder, name, to.folder(), to.name))
-}
-
-/// Gives a file a second name.
-pub(super) fn link(from: &Path, to: &Path) -> io::Result<()> {
-    let to = spot(to)?;
-    at(from, |folder, name| rustix::fs::linkat(folder, name, to.folder(), to.name, AtFlags::empty()))
-}
-
-/// Shows what is in a directory, in no order.
-pub(super) fn each_in(path: &Path, show: impl FnMut(OsString, FileKind)) -> io::Result<()> {
-    each_in_open(open(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)?.into(), show)
-}
-
-/// Shows what is in a directory that is open, in no order. A file that goes away meanwhile is not shown.
-pub(super) fn each_in_open(dir: OwnedFd, mut show: impl FnMut(OsString, FileKind)) -> io::Result<()> {
-    let mut entries = Dir::new(dir)?;
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let kind = match entry.file_type() {
-            // Some file systems do not say.
-            FileType::Unknown => match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => FileType::from_raw_mode(stat.st_mode as _),
-                Err(_) => continue,
-            },
-            kind => kind,
-        };
-        show(OsString::from_vec(name.to_bytes().to_vec()), FileKind::of_raw(kind));
-    }
-    Ok(())
-}
-
-/// Removes a directory with all it holds, links in it themselves.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    let spot = spot(path)?;
-    remove_all(spot.folder(), spot.name)
-}
-
-fn remove_all(folder: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::io::retry_on_intr(|| rustix::fs::openat(folder, name, flags, Mode::empty()))?;
-    let mut inside = Vec::new();
-    each_in_open(dir.try_clone()?, |name, kind| inside.push((PathBuf::from(name), kind)))?;
-    for (name, kind) in inside {
-        match kind {
-            FileKind::Dir => remove_all(dir.as_fd(), &name)?,
-            _ => match rustix::fs::unlinkat(&dir, &name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(error.into()),
-            },
-        }
-    }
-    Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
-}
-
-/// Takes from all but the user the right to look into `.planexe`, if they have it: an earlier version let them.
-pub fn make_private(planexe: &Path) -> io::Result<()> {
-    let is_open = |stat: &Stat| stat.kind() == FileKind::Dir && stat.mode() & 0o077 != 0;
-    if !look(planexe).is_ok_and(|stat| is_open(&stat)) {
-        return Ok(());
-    }
-    let dir: OwnedFd = open(planexe, OFlags::RDONLY | OFlags::DIRECTORY, 0)?.into();
-    rustix::fs::fchmod(&dir, Mode::from_raw_mode(0o700))?;
-    take_from_others(dir, true)
-}
-
-fn take_from_others(dir: OwnedFd, is_top: bool) -> io::Result<()> {
-    let mut inside = Vec::new();
-    each_in_open(dir.try_clone()?, |name, kind| inside.push((PathBuf::from(name), kind)))?;
-    for (name, kind) in inside {
-        if !matches!(kind, FileKind::Dir | FileKind::File) || is_top && name.as_os_str() == "worktrees" {
-            continue;
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        // What goes away meanwhile, or cannot be opened, is behind a closed door all the same.
-        let Ok(file) = rustix::fs::openat(&dir, &name, flags, Mode::empty()) else { continue };
-        let Ok(stat) = rustix::fs::fstat(&file) else { continue };
-        let stat = Stat(stat);
-        // Of a file with another name somewhere else the permissions are those of an output.
-        if stat.mode() & 0o077 != 0 && (kind == FileKind::Dir || stat.links() == 1) {
-            let _ = rustix::fs::fchmod(&file, Mode::from_raw_mode((stat.mode() & 0o700) as _));
-        }
-        if kind == FileKind::Dir {
-            take_from_others(file, false)?;
-        }
-    }
-    Ok(())
 }

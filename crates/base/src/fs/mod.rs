@@ -11,6 +11,8 @@
 
 mod append;
 mod beneath;
+mod copying;
+mod dirs;
 pub mod fault;
 mod group;
 pub mod linked;
@@ -18,6 +20,7 @@ mod primitive;
 mod read;
 mod signature;
 mod socket;
+mod syncing;
 mod temp;
 #[cfg(test)]
 mod test;
@@ -26,11 +29,14 @@ mod write;
 
 pub use append::*;
 pub use beneath::{Held, hold, make_private};
+pub use copying::*;
+pub use dirs::*;
 pub use group::each;
 pub use primitive::*;
 pub use read::*;
 pub use signature::*;
 pub use socket::Socket;
+pub use syncing::*;
 pub use temp::*;
 pub use write::*;
 

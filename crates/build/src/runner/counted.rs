@@ -4,6 +4,9 @@
 //! A program that is run again gets the answers there are: a request is known by its bytes, and by how many equal ones were
 //! answered before it in the same run. So one that is killed pays again for the calls in flight, and for no others.
 
+mod client;
+mod kept;
+
 use std::collections::HashMap;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,22 +15,23 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
-use super::{BuildContext, Job, Limited, Live, Turn, Turns, advice, error_id, failure};
+use super::{BuildContext, Job, Limited, Live, Turn, Turns, advice, failure};
+use client::{Client, send};
+use kept::Call;
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::clock;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{FsError, Socket};
 use planexe_base::limits::is_long;
 use planexe_base::message::Message;
-use planexe_base::record::{Digest, Failure, SCHEMA};
+use planexe_base::record::{Digest, Failure};
 use planexe_base::style;
 use planexe_llm::relay::server::{Answering, Answers, Asked, JSON, Relay};
 use planexe_llm::relay::upstream::{Broken, Passed};
 use planexe_llm::relay::{self, Dialect, Refusal, Route, Wire, made};
-use planexe_llm::{CallContext, CallError, CallProgress, Class, Reply, Request, UNREACHABLE, Usage};
+use planexe_llm::{CallContext, CallError, CallProgress, Class, Reply, UNREACHABLE};
 use planexe_pipeline::project::{CallsSpec, Endpoint};
-use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
-use planexe_store::usage::{CallOf, UsageLine};
+use planexe_store::calls::KeptCall;
 
 /// How long a server that is away is waited for, unless its table says.
 const AWAY: Duration = Duration::from_secs(600);
@@ -396,76 +400,6 @@ impl Counted<'_> {
         Ok(End::Made(wire.ok_or_else(none)?, Box::new(reply)))
     }
 
-    fn asked(&self, request: &Numbered, all: bool) -> Request {
-        let key = self.key.map(str::to_owned);
-        Request { task: self.shown.to_owned(), key, ..made::request(request.route, &request.body, all) }
-    }
-
-    /// Keeps a call, and counts it.
-    fn keep(&self, call: &Call<'_>, end: &End) -> Result<(), FsError> {
-        let (ctx, endpoint) = (self.ctx, self.endpoint);
-        let (result, wire): (Result<&Reply, &CallError>, _) = match end {
-            End::Passed(passed) => {
-                let body = passed.body.clone();
-                let content_type = passed.content_type.to_owned();
-                (Ok(&passed.reply), Some(Wire { status: 200, content_type, body, ..Wire::default() }))
-            }
-            End::Made(wire, reply) => (Ok(reply), Some(wire.clone())),
-            End::Broken(broken) => (Err(&broken.error), None),
-        };
-        // One that its program, or the end of the build, broke off before anything came tells nothing.
-        let error_id = result.is_err().then(error_id);
-        let route = call.request.route.path().to_owned();
-        let wire = wire.map(|wire| Wire { route, digest: call.request.digest.clone(), ..wire });
-        let record = CallRecord {
-            schema: SCHEMA,
-            task: self.task.to_owned(),
-            digest: self.kept_digest(call.request),
-            endpoint: endpoint.name.clone(),
-            model: endpoint.model_name().to_owned(),
-            api: endpoint.api().to_owned(),
-            request: KeptRequest::from(self.asked(call.request, false)),
-            started_utc: call.started_utc.clone(),
-            ended_utc: clock::now_utc(),
-            reply: result.ok().cloned(),
-            error: result.err().cloned(),
-            verdict: if result.is_ok() { AnswerState::Accepted } else { AnswerState::Arrived },
-            attempt: self.attempt,
-            error_id,
-            evaluation: false,
-            wire,
-            imported: None,
-            other: Map::new(),
-        };
-        let name = ctx.store.calls().keep_unsynced(&record)?;
-        // Who syncs listens until the last call is kept.
-        let _ = self.kept.send(name);
-        let mut usage = match result {
-            Ok(reply) => reply.usage,
-            Err(error) => error.usage,
-        };
-        usage.calls = 1;
-        self.count(&usage);
-        if result.is_ok() {
-            ctx.providers.answers(self.calls.endpoint);
-        }
-        let of = CallOf {
-            task: self.task,
-            attempt: self.attempt,
-            api: endpoint.api(),
-            model: endpoint.model_name(),
-            error_id: record.error_id.as_deref(),
-            ended_utc: &record.ended_utc,
-            duration_s: call.took.as_secs_f64(),
-        };
-        ctx.logs.usage(&UsageLine::new(of, result, &ctx.project.run))
-    }
-
-    fn count(&self, usage: &Usage) {
-        self.live.called(usage);
-        self.ctx.providers.ceiling.spend(usage);
-    }
-
     /// Counts tokens where the model's server does, which is free of charge.
     fn count_tokens(
         &self,
@@ -488,73 +422,4 @@ impl Counted<'_> {
         self.live.cancel.raise(Level::Killing);
         io::Error::other("records cannot be written")
     }
-}
-
-/// A call that was made.
-struct Call<'a> {
-    request: &'a Numbered,
-    started_utc: String,
-    took: Duration,
-}
-
-/// The way back to a client that may be gone: what it asked for is paid, and read to its end.
-struct Client<'a, 'b> {
-    to: &'a mut Answering<'b>,
-    begun: bool,
-    gone: bool,
-}
-
-impl Client<'_, '_> {
-    fn piece(&mut self, text: &str) {
-        if self.gone {
-            return;
-        }
-        let begun = if self.begun { Ok(()) } else { self.to.begin(200, &[STREAM]) };
-        self.begun = true;
-        self.gone = begun.and_then(|()| self.to.piece(text.as_bytes())).is_err();
-    }
-
-    /// Sends what is left of an answer, now that it is kept. Whether the client has it.
-    fn finish(mut self, end: End, dialect: Dialect, ctx: &BuildContext) -> io::Result<bool> {
-        match end {
-            End::Passed(passed) if passed.streamed => {
-                self.piece(&passed.held);
-                if self.gone {
-                    return Ok(false);
-                }
-                self.to.end().map(|()| true)
-            }
-            End::Passed(passed) => self
-                .to
-                .whole(200, &[("content-type", passed.content_type)], passed.body.as_bytes())
-                .map(|()| true),
-            End::Made(wire, _) => send(self.to, &wire, &wire.body).map(|()| true),
-            End::Broken(broken) if self.begun => match broken.told {
-                true => self.to.end().map(|()| false),
-                false => Err(self.to.break_off()),
-            },
-            End::Broken(broken) => {
-                let error = ctx.providers.redacted(broken.error);
-                let Some(status) = error.status.filter(|_| !error.raw.is_empty()) else {
-                    self.to.refuse(&Refusal::Unavailable(error.message.text), dialect)?;
-                    return Ok(false);
-                };
-                let json = serde_json::from_str::<Value>(&error.raw).is_ok();
-                let mut headers = vec![if json { JSON } else { ("content-type", "text/plain") }];
-                let seconds = error.retry_after.map(|wait| format!("{}", wait.as_secs_f64().ceil()));
-                headers.extend(seconds.iter().map(|seconds| ("retry-after", seconds.as_str())));
-                let again = error.should_retry.map(|again| again.to_string());
-                headers.extend(again.iter().map(|again| ("x-should-retry", again.as_str())));
-                self.to.whole(status, &headers, error.raw.as_bytes()).map(|()| false)
-            }
-        }
-    }
-}
-
-/// The header of a stream.
-const STREAM: (&str, &str) = ("content-type", "text/event-stream; charset=utf-8");
-
-/// Sends a kept answer.
-fn send(to: &mut Answering<'_>, wire: &Wire, body: &str) -> io::Result<()> {
-    to.whole(wire.status, &[("content-type", &wire.content_type)], body.as_bytes())
 }

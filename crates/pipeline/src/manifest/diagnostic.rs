@@ -1,5 +1,8 @@
 //! What is wrong with a manifest, as data, and its rendering for people and for programs.
 
+mod excerpt;
+mod near;
+
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,6 +12,10 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin as FileOrigin, Rend
 use serde_json::{Value, json};
 
 use super::place::{Origin, SourceSpan, TablePath, line_column};
+use excerpt::{Excerpt, LONGEST_LINE, Spot};
+
+pub use excerpt::printable;
+pub use near::{list_of, nearest, suggest, worth_a_search};
 
 /// Where a fault is.
 #[derive(Debug, Clone)]
@@ -157,25 +164,9 @@ pub struct Diagnostics {
 /// Most faults that are shown.
 const MOST: usize = 100;
 
-/// So many names are compared for the hints of all faults together: about a second.
-const MOST_COMPARED: usize = 1_000_000;
-
-/// Longest text that another may be near to, in bytes: to compare two takes time as the square of it.
-const LONGEST_NAME: usize = 200;
-
-/// A line longer than this is not drawn, only pointed at.
-const LONGEST_LINE: usize = 4000;
-
 /// A name, or other text between quotes, that is longer than this in characters is cut to [`SHOWN`]: paths are not.
 const LONGEST_SHOWN: usize = 400;
 const SHOWN: usize = 80;
-
-/// A place as it can be drawn.
-struct Spot<'a> {
-    file: String,
-    text: &'a str,
-    span: Range<usize>,
-}
 
 impl Diagnostics {
     /// Faults found in a manifest's files, put in order.
@@ -426,94 +417,6 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-impl Spot<'_> {
-    /// The line of the span's start, without its end.
-    fn line(&self) -> Range<usize> {
-        let bytes = self.text.as_bytes();
-        let start = floor(self.text, self.span.start);
-        let from = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let to = self.text[start..].find('\n').map_or(bytes.len(), |at| start + at);
-        let to = if to > start && bytes[to - 1] == b'\r' { to - 1 } else { to };
-        from..to
-    }
-
-    fn can_be_drawn(&self) -> bool {
-        !self.text.is_empty() && self.line().len() <= LONGEST_LINE
-    }
-}
-
-/// The nearest character boundary at or before a byte.
-fn floor(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
-/// The lines some spans of one text stand on, made safe to show, with the spans moved along.
-struct Excerpt {
-    text: String,
-    line: usize,
-    spans: Vec<Range<usize>>,
-}
-
-impl Excerpt {
-    /// From the first to the last line of the spans; none if that is too much. A span of several
-    /// lines is cut at the end of its first.
-    fn new(spots: &[&Spot<'_>]) -> Option<Excerpt> {
-        let text = spots.first()?.text;
-        let from = spots.iter().map(|spot| spot.line().start).min()?;
-        let to = spots.iter().map(|spot| spot.line().end).max()?;
-        if to - from > 16 * LONGEST_LINE {
-            return None;
-        }
-        let cut: Vec<Range<usize>> = spots
-            .iter()
-            .map(|spot| {
-                let start = floor(text, spot.span.start);
-                let end = spot.span.end.clamp(start, spot.line().end.max(start));
-                start..floor(text, end).max(start)
-            })
-            .collect();
-        let mut stops: Vec<usize> =
-            cut.iter().flat_map(|span| [span.start, span.end]).chain([from, to]).collect();
-        stops.sort_unstable();
-        stops.dedup();
-        let mut shown = String::new();
-        let mut moved = std::collections::HashMap::new();
-        for pair in stops.windows(2) {
-            moved.insert(pair[0], shown.len());
-            shown.push_str(&printable(&text[pair[0]..pair[1]]));
-        }
-        moved.insert(*stops.last()?, shown.len());
-        let line = text[..from].matches('\n').count() + 1;
-        let spans = cut.iter().map(|span| moved[&span.start]..moved[&span.end]).collect();
-        Some(Excerpt { text: shown, line, spans })
-    }
-}
-
-/// A text with everything that could steer a terminal made visible instead: control characters
-/// become their pictures, direction marks and other invisible ones the replacement character.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            '\0'..='\x1f' => char::from_u32(0x2400 + c as u32).unwrap_or('\u{fffd}'),
-            '\x7f' => '\u{2421}',
-            '\u{80}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
-            _ => c,
-        })
-        .collect()
-}
-
 /// A path relative to the current directory where that is shorter, safe to show.
 pub fn shown_path(path: &Path) -> String {
     let relative = std::env::current_dir().ok().and_then(|here| {
@@ -525,98 +428,4 @@ pub fn shown_path(path: &Path) -> String {
     let shown = relative.as_deref().unwrap_or(path);
     let shown = if shown.as_os_str().is_empty() { Path::new(".") } else { shown };
     printable(&shown.display().to_string()).replace('\n', "\u{240a}")
-}
-
-/// The known name nearest to one that is not known, if one is near enough to be meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let bare = |lower: &str| lower.replace(['_', '-', ' ', '.'], "");
-    let wanted = name.to_lowercase();
-    // Nothing is near to no name, and with one letter it would be. A text of a page is no name.
-    if wanted.is_empty() || wanted.len() > LONGEST_NAME {
-        return None;
-    }
-    let (wanted_bare, wanted_length) = (bare(&wanted), wanted.chars().count());
-    let mut best: Option<(usize, &str)> = None;
-    for candidate in known.into_iter().filter(|known| known.len() <= LONGEST_NAME).take(MOST_COMPARED) {
-        let lower = candidate.to_lowercase();
-        if bare(&lower) == wanted_bare {
-            return Some(candidate);
-        }
-        let length = lower.chars().count();
-        let differ = length.abs_diff(wanted_length);
-        let allowed = (length.max(wanted_length) / 3).max(1);
-        let begins = lower.starts_with(&wanted) || wanted.starts_with(&lower);
-        let distance = if begins && length.min(wanted_length) >= 3 {
-            differ
-        } else if differ <= allowed {
-            strsim::damerau_levenshtein(&wanted, &lower)
-        } else {
-            continue;
-        };
-        let near = distance <= allowed || begins;
-        if near && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, candidate));
-        }
-    }
-    best.map(|(_, candidate)| candidate)
-}
-
-/// Whether one more search for the [`nearest`] of so many names is cheap enough, when so many faults were found
-/// before: a hint for each of thousands of faults among as many tasks would take minutes.
-pub fn worth_a_search(faults: usize, names: usize) -> bool {
-    faults.saturating_mul(names) <= MOST_COMPARED
-}
-
-/// `did you mean …?`, or the list of what there is, or nothing if there is none.
-pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<String> {
-    if let Some(near) = nearest(name, known.clone()) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    list_of(known).map(|list| format!("known are {list}"))
-}
-
-/// Names in backticks joined by commas, each once, at most a dozen; nothing if there are none.
-pub fn list_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let names: indexmap::IndexSet<&str> = names.into_iter().collect();
-    if names.is_empty() {
-        return None;
-    }
-    let mut list = names.iter().take(12).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > 12 {
-        let _ = write!(list, " and {} more", names.len() - 12);
-    }
-    Some(list)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{MOST_COMPARED, nearest, worth_a_search};
-
-    #[test]
-    fn what_is_meant() {
-        let known = ["prompt", "inputs", "outputs", "out/1.txt", "out/12.txt", "Draft_Plan", "id"];
-        for (name, meant) in [
-            ("promt", Some("prompt")),
-            ("output", Some("outputs")),
-            ("INPUT", Some("inputs")),
-            ("out/2.txt", Some("out/1.txt")),
-            ("out/12.tx", Some("out/12.txt")),
-            ("draft-plan", Some("Draft_Plan")),
-            ("out", Some("outputs")),
-            ("i", Some("id")),
-            ("temperature", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(name, known), meant, "{name}");
-        }
-        assert_eq!(nearest("prompt", []), None);
-    }
-
-    #[test]
-    fn searches_come_to_an_end() {
-        assert!(worth_a_search(0, 100 * MOST_COMPARED));
-        assert!(worth_a_search(100, 1000));
-        assert!(!worth_a_search(100, 100_000));
-        assert!(!worth_a_search(usize::MAX, 2));
-    }
 }

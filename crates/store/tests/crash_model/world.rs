@@ -1,19 +1,11 @@
-//! The engine and the rules of staleness, both real, over a model of a run directory that crashes: at any
-//! step a build is killed, in the middle of a write or not, or loses its power, and with it what was not
-//! synced, in part and in any order. The builds that follow must end in the outputs of an undisturbed
-//! one and ask again only for what was in flight.
-//!
-//! The model's tasks write in the order of `store::commit` and `store::calls`. Seeded:
-//! `PLANEXE_SEEDS=1000000 cargo test --release -p planexe-store --test crash_model` runs a million.
-
-#![allow(clippy::disallowed_methods, reason = "the number of seeds is read from the environment")]
-
-#[path = "../../../tests/support/random.rs"]
-mod random;
+//! Builds over the disk: what tasks write and in which order, what is judged, and crashes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::Careless;
+use super::disk::{Disk, Step, folder};
+use super::random::Rng;
 use planexe_base::limits::Limits;
 use planexe_base::record::{By, Digest, Done, LastAttempt, Marker, OutputRecord, SCHEMA, State, Status};
 use planexe_engine::fingerprint::Fingerprint;
@@ -24,206 +16,28 @@ use planexe_engine::staleness::{self, Content, Decision, Facts, Rules, Seen};
 use planexe_store::StatusRead;
 use planexe_store::sidecar::{parse_done, parse_status};
 
-use random::{Rng, random_decls};
-
 /// Puts a file into the world: its path, its bytes, whether it is synced.
 type PutFn<'a> = dyn FnMut(&mut World, String, Vec<u8>, bool) + 'a;
 
-// ---- a disk
-
-#[derive(Debug, Clone, Default)]
-struct Node {
-    now: Vec<u8>,
-    sure: Vec<u8>,
-    dirty: bool,
+pub(super) struct Worker {
+    pub(super) steps: VecDeque<Step>,
+    pub(super) question: Option<String>,
+    pub(super) asked: bool,
+    pub(super) kept: bool,
 }
 
-#[derive(Debug, Clone)]
-struct Edit {
-    change: usize,
-    path: String,
-    node: Option<usize>,
-    sure: bool,
-}
-
-/// Files by path; contents are sure once synced, names once their folder is.
-#[derive(Debug, Clone, Default)]
-struct Disk {
-    nodes: Vec<Node>,
-    live: BTreeMap<String, usize>,
-    sure: BTreeMap<String, usize>,
-    edits: Vec<Edit>,
-    changes: usize,
-}
-
-fn folder(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
-}
-
-impl Disk {
-    fn read(&self, path: &str) -> Option<&[u8]> {
-        self.live.get(path).map(|&id| self.nodes[id].now.as_slice())
-    }
-
-    fn name(&mut self, path: &str, node: Option<usize>) {
-        match node {
-            Some(id) => drop(self.live.insert(path.to_owned(), id)),
-            None => drop(self.live.remove(path)),
-        }
-        self.edits.push(Edit { change: self.changes, path: path.to_owned(), node, sure: false });
-    }
-
-    fn open(&mut self, path: &str) -> &mut Node {
-        let id = match self.live.get(path) {
-            Some(&id) => id,
-            None => {
-                self.nodes.push(Node::default());
-                let id = self.nodes.len() - 1;
-                self.name(path, Some(id));
-                id
-            }
-        };
-        let node = &mut self.nodes[id];
-        node.dirty = true;
-        node
-    }
-
-    fn carry_out(&mut self, step: &Step) {
-        self.changes += 1;
-        match step {
-            Step::Put(path, bytes) => self.open(path).now.clone_from(bytes),
-            Step::Append(path, bytes) => self.open(path).now.extend(bytes),
-            Step::Sync(path) => {
-                if let Some(&id) = self.live.get(path) {
-                    let node = &mut self.nodes[id];
-                    node.sure.clone_from(&node.now);
-                    node.dirty = false;
-                }
-            }
-            Step::SyncAll => {
-                for node in &mut self.nodes {
-                    node.sure.clone_from(&node.now);
-                    node.dirty = false;
-                }
-                self.edits.iter_mut().for_each(|edit| edit.sure = true);
-            }
-            Step::SyncFolder(path) => {
-                for edit in self.edits.iter_mut().filter(|edit| folder(&edit.path) == path) {
-                    edit.sure = true;
-                }
-            }
-            Step::Move(from, to) => {
-                let id = self.live.get(from).copied();
-                self.name(from, None);
-                self.name(to, id);
-            }
-            Step::Remove(path) => {
-                if self.live.contains_key(path) {
-                    self.name(path, None);
-                }
-            }
-            Step::Ask | Step::Kept => {}
-        }
-    }
-
-    /// A write that was under way may have come through in part.
-    fn tear(&mut self, step: &Step) {
-        match step {
-            Step::Put(path, bytes) => {
-                self.carry_out(&Step::Put(path.clone(), bytes[..bytes.len() / 2].to_vec()))
-            }
-            Step::Append(path, bytes) => {
-                self.carry_out(&Step::Append(path.clone(), bytes[..bytes.len() / 2].to_vec()));
-            }
-            _ => {}
-        }
-    }
-
-    /// The power goes: what is not sure is lost, kept, cut or full of zeros, each by itself.
-    fn cut(&mut self, rng: &mut Rng) {
-        let mut names = self.sure.clone();
-        let mut kept: HashMap<usize, bool> = HashMap::new();
-        for edit in std::mem::take(&mut self.edits) {
-            if edit.sure || *kept.entry(edit.change).or_insert_with(|| rng.chance(50)) {
-                match edit.node {
-                    Some(id) => drop(names.insert(edit.path, id)),
-                    None => drop(names.remove(&edit.path)),
-                }
-            }
-        }
-        for node in self.nodes.iter_mut().filter(|node| node.dirty) {
-            let from = if node.now.starts_with(&node.sure) { node.sure.len() } else { 0 };
-            match rng.below(4) {
-                0 => node.now.clone_from(&node.sure),
-                1 => {}
-                2 => node.now.truncate(from + (node.now.len() - from) / 2),
-                _ => node.now[from..].fill(0),
-            }
-            node.sure.clone_from(&node.now);
-            node.dirty = false;
-        }
-        self.live = names.clone();
-        self.sure = names;
-    }
-
-    /// The start of a build: temporary files are swept.
-    fn sweep(&mut self) {
-        let temps: Vec<_> = self.live.keys().filter(|path| path.contains(".tmp-")).cloned().collect();
-        for path in temps {
-            self.carry_out(&Step::Remove(path));
-        }
-    }
-}
-
-// ---- what a task does
-
-#[derive(Debug, Clone)]
-enum Step {
-    Put(String, Vec<u8>),
-    Append(String, Vec<u8>),
-    Sync(String),
-    SyncFolder(String),
-    /// Every content and every name.
-    SyncAll,
-    Move(String, String),
-    Remove(String),
-    /// The call begins.
-    Ask,
-    /// From here on the answer is on disk for good.
-    Kept,
-}
-
-/// How carefully tasks write; the careless ones show that the model finds what it is there to find.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Careless {
-    outputs_unsynced: bool,
-    /// What commands make is believed after a power cut.
-    no_doubts: bool,
-    answer_unsynced: bool,
-    marker_before_outputs: bool,
-    status_before_marker: bool,
-    status_unsynced: bool,
-}
-
-struct Worker {
-    steps: VecDeque<Step>,
-    question: Option<String>,
-    asked: bool,
-    kept: bool,
-}
-
-struct World {
-    decls: Vec<Decl>,
+pub(super) struct World {
+    pub(super) decls: Vec<Decl>,
     /// The content of the one source file.
-    plan: String,
-    careless: Careless,
-    capacity: [u32; 2],
-    disk: Disk,
-    boot: u32,
-    temps: usize,
+    pub(super) plan: String,
+    pub(super) careless: Careless,
+    pub(super) capacity: [u32; 2],
+    pub(super) disk: Disk,
+    pub(super) boot: u32,
+    pub(super) temps: usize,
     /// Calls by what was asked, and how many there may be.
-    asked: HashMap<String, u32>,
-    allowed: HashMap<String, u32>,
+    pub(super) asked: HashMap<String, u32>,
+    pub(super) allowed: HashMap<String, u32>,
 }
 
 fn json(record: &impl serde::Serialize) -> Vec<u8> {
@@ -239,12 +53,12 @@ fn is_paid(name: &str) -> bool {
 }
 
 impl World {
-    fn graph(&self) -> Graph {
+    pub(super) fn graph(&self) -> Graph {
         Graph::build(self.decls.clone()).expect("acyclic by construction")
     }
 
     /// What a task reads: its name, the plan, and what it needs.
-    fn inputs(
+    pub(super) fn inputs(
         &self,
         graph: &Graph,
         id: TaskId,
@@ -270,7 +84,7 @@ impl World {
         inputs
     }
 
-    fn fingerprint(&self, graph: &Graph, id: TaskId) -> Fingerprint {
+    pub(super) fn fingerprint(&self, graph: &Graph, id: TaskId) -> Fingerprint {
         let mut fingerprint = Fingerprint::new();
         let read = |path: &str| self.disk.read(path).unwrap_or(b"missing").to_vec();
         fingerprint.add("prompt", graph[id].name.as_bytes());
@@ -281,19 +95,19 @@ impl World {
     }
 
     /// What a task's outputs hold: it follows from the fingerprint alone.
-    fn output(fingerprint: &Fingerprint) -> Vec<u8> {
+    pub(super) fn output(fingerprint: &Fingerprint) -> Vec<u8> {
         format!("made from {}\n", fingerprint.digest().short()).into_bytes()
     }
 
-    fn marker(&self, first: &str) -> Marker {
+    pub(super) fn marker(&self, first: &str) -> Marker {
         self.disk.read(&format!("{first}.DONE")).map_or(Marker::Missing, parse_done)
     }
 
-    fn status(&self, first: &str) -> StatusRead {
+    pub(super) fn status(&self, first: &str) -> StatusRead {
         self.disk.read(&format!("{first}.status")).map_or(StatusRead::Missing, parse_status)
     }
 
-    fn judge(&self, graph: &Graph, id: TaskId) -> (Decision, Fingerprint) {
+    pub(super) fn judge(&self, graph: &Graph, id: TaskId) -> (Decision, Fingerprint) {
         let task = &graph[id];
         let in_doubt = !is_paid(&task.name) && self.in_doubt();
         let marker = match self.marker(&task.outputs[0]) {
@@ -338,22 +152,22 @@ impl World {
     }
 
     /// Boots in which files were written that were not synced, as the word on disk has it.
-    fn doubts(&self) -> Vec<u32> {
+    pub(super) fn doubts(&self) -> Vec<u32> {
         let word = self.disk.read(WORD).and_then(|bytes| serde_json::from_slice(bytes).ok());
         word.unwrap_or_default()
     }
 
-    fn in_doubt(&self) -> bool {
+    pub(super) fn in_doubt(&self) -> bool {
         !self.careless.no_doubts && self.doubts().iter().any(|&boot| boot != self.boot)
     }
 
-    fn temp(&mut self, path: &str) -> String {
+    pub(super) fn temp(&mut self, path: &str) -> String {
         self.temps += 1;
         format!("{path}.tmp-{}", self.temps)
     }
 
     /// The steps of an attempt, as `runner` and `store` take them.
-    fn work(&mut self, graph: &Graph, id: TaskId) -> Worker {
+    pub(super) fn work(&mut self, graph: &Graph, id: TaskId) -> Worker {
         let task = &graph[id];
         let (decision, fingerprint) = self.judge(graph, id);
         let redraw = matches!(decision, Decision::Stale { redraw: true, .. });
@@ -505,7 +319,11 @@ impl World {
 
     /// A build, until its end or until so many steps were taken. Returns the number of steps, and of
     /// tasks that ran if it came to its end.
-    fn build(&mut self, rng: &mut Rng, crash_at: Option<usize>) -> Result<(usize, Option<usize>), String> {
+    pub(super) fn build(
+        &mut self,
+        rng: &mut Rng,
+        crash_at: Option<usize>,
+    ) -> Result<(usize, Option<usize>), String> {
         self.disk.sweep();
         let graph = self.graph();
         let infos: Vec<TaskInfo> = graph.ids().map(|_| TaskInfo::default()).collect();
@@ -576,7 +394,7 @@ impl World {
         Ok((steps, Some(ran)))
     }
 
-    fn verdict(&self, graph: &Graph, task: TaskId) -> Result<Judged, String> {
+    pub(super) fn verdict(&self, graph: &Graph, task: TaskId) -> Result<Judged, String> {
         if graph[task].outputs.is_empty() {
             return Ok(Judged::Fresh);
         }
@@ -606,7 +424,7 @@ impl World {
     }
 
     /// A family's items follow from the list it runs over.
-    fn items(&self, graph: &Graph, family: TaskId) -> Vec<Item> {
+    pub(super) fn items(&self, graph: &Graph, family: TaskId) -> Vec<Item> {
         let decl = &self.decls[graph[family].decl];
         let source = decl.foreach.as_ref().map_or("", |foreach| foreach.source.as_str());
         let count = Digest::of(source.as_bytes()).0.bytes().next().unwrap_or(0) % 5;
@@ -615,7 +433,7 @@ impl World {
             .collect()
     }
 
-    fn crash(&mut self, rng: &mut Rng, workers: BTreeMap<TaskId, Worker>) {
+    pub(super) fn crash(&mut self, rng: &mut Rng, workers: BTreeMap<TaskId, Worker>) {
         for worker in workers.into_values() {
             if let (Some(question), true, false) = (&worker.question, worker.asked, worker.kept) {
                 *self.allowed.entry(question.clone()).or_insert(1) += 1;
@@ -633,7 +451,7 @@ impl World {
     }
 
     /// Everything but sidecars, answers, logs and temporary files.
-    fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(super) fn outputs(&self) -> BTreeMap<String, Vec<u8>> {
         let ours = |path: &str| {
             path.ends_with(".DONE")
                 || path.ends_with(".status")
@@ -644,93 +462,5 @@ impl World {
         };
         let names = self.disk.live.keys().filter(|path| !ours(path));
         names.map(|path| (path.clone(), self.disk.read(path).unwrap_or_default().to_vec())).collect()
-    }
-}
-
-/// One run: a build, an edit, builds that crash, and what must hold at the end.
-fn run(seed: u64, careless: Careless) -> Result<(), String> {
-    let mut rng = Rng(seed ^ 0xC4A5_4000);
-    let world = World {
-        decls: random_decls(&mut rng),
-        plan: "one".into(),
-        careless,
-        capacity: [1 + rng.below(3) as u32, 1 + rng.below(2) as u32],
-        disk: Disk::default(),
-        boot: 0,
-        temps: 0,
-        asked: HashMap::new(),
-        allowed: HashMap::new(),
-    };
-    let mut undisturbed = World {
-        disk: Disk::default(),
-        boot: 0,
-        asked: HashMap::new(),
-        allowed: HashMap::new(),
-        decls: world.decls.clone(),
-        plan: "two".into(),
-        careless,
-        capacity: world.capacity,
-        temps: 0,
-    };
-    let (steps, _) = undisturbed.build(&mut rng, None)?;
-    let mut world = world;
-    if rng.chance(50) {
-        world.build(&mut rng, None)?;
-        // Long ago: all of it is on disk.
-        world.disk.edits.clear();
-        world.disk.sure = world.disk.live.clone();
-        for node in &mut world.disk.nodes {
-            node.sure.clone_from(&node.now);
-            node.dirty = false;
-        }
-    }
-    world.plan = "two".into();
-    for _ in 0..1 + rng.below(5) {
-        let crash_at = rng.below(steps as u64 + 1) as usize;
-        world.build(&mut rng, Some(crash_at))?;
-    }
-    world.build(&mut rng, None)?;
-    if world.outputs() != undisturbed.outputs() {
-        return Err("other outputs".into());
-    }
-    for (question, &asked) in &world.asked {
-        let allowed = world.allowed.get(question).copied().unwrap_or(1);
-        if asked > allowed {
-            return Err(format!("{question} was asked {asked} times, {allowed} at most were needed"));
-        }
-    }
-    match world.build(&mut rng, None)? {
-        (_, Some(0)) => Ok(()),
-        (_, ran) => Err(format!("a build with nothing to do ran {ran:?}")),
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long to try is said by the environment")]
-fn seeds() -> u64 {
-    std::env::var("PLANEXE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1000)
-}
-
-#[test]
-fn builds_that_crash_at_any_step() {
-    for seed in 0..seeds() {
-        if let Err(error) = run(seed, Careless::default()) {
-            panic!("seed {seed}: {error}");
-        }
-    }
-}
-
-/// What would be found if tasks wrote in another order, or did not sync.
-#[test]
-fn careless_writing_is_found_out() {
-    let careful = Careless::default();
-    for careless in [
-        Careless { outputs_unsynced: true, ..careful },
-        Careless { no_doubts: true, ..careful },
-        Careless { answer_unsynced: true, ..careful },
-        Careless { marker_before_outputs: true, ..careful },
-        Careless { status_before_marker: true, ..careful },
-        Careless { status_unsynced: true, ..careful },
-    ] {
-        assert!((0..1000).any(|seed| run(seed, careless).is_err()), "{careless:?} goes unnoticed");
     }
 }
