@@ -12,6 +12,7 @@ use planexe_base::style::{self, GREEN, RED};
 use planexe_store::null_build::UpToDate;
 use planexe_ui::views as report;
 
+mod answers;
 mod definition;
 mod help;
 
@@ -163,7 +164,7 @@ fn dispatch(session: &Session, command: Command) -> Result<u8, Error> {
         Command::Report(args) => commands::report::run(session, &args),
         Command::Ui(args) => commands::ui::run(session, &args),
         Command::Graph(args) => commands::graph::run(session, &args),
-        Command::Schema(args) => commands::schema::run(session, &args),
+        Command::Schema(args) => commands::schema::run(session, &args, &answers::answers()),
         Command::Complexity(args) => commands::complexity::run(session, &args),
         Command::Optimize(args) => commands::optimize::run(session, &args),
         Command::Keys(args) => commands::keys::run(session, &args),

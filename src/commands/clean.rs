@@ -1,6 +1,7 @@
 //! `planexe clean`: makes tasks be made again, their outputs kept in history.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::{LockArgs, Session};
@@ -60,8 +61,8 @@ impl CleanArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     /// Whether it was done.
     cleaned: bool,
     /// What goes.

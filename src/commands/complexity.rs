@@ -2,6 +2,7 @@
 //! expected to use and did use.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -22,14 +23,14 @@ const TOKENS_A_POINT: u64 = 100;
 pub struct ComplexityArgs {}
 
 /// The answer.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     tasks: Vec<Row>,
 }
 
 /// A task that asks models.
-#[derive(Debug, Serialize)]
-struct Row {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Row {
     task: String,
     /// The sum of its four marks.
     complexity: Option<u32>,

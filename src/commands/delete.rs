@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -24,8 +25,8 @@ pub struct DeleteArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     deleted: bool,
 }
 

@@ -1,6 +1,7 @@
 //! `planexe diff`: how a task's outputs differ from what they were.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -32,8 +33,8 @@ pub struct DiffArgs {
 const MOST: u64 = 16 << 20;
 
 /// How one output differs, as data.
-#[derive(Debug, Serialize)]
-struct OutputView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct OutputView {
     path: String,
     /// The version compared with; none for what stood there before an edit by hand.
     version: Option<String>,
@@ -56,8 +57,8 @@ struct OutputView {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     outputs: Vec<OutputView>,
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -32,8 +33,8 @@ pub struct DoctorArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     /// Whether nothing fails.
     healthy: bool,
     findings: Vec<Finding>,

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -42,8 +43,8 @@ pub struct DoneArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     /// Tasks that pass.
     passed: &'a [String],
     /// Who let them.

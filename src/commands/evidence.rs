@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -80,14 +81,14 @@ pub struct AddArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     sources: Vec<Finding>,
 }
 
 /// The answer of `remove`, as data.
-#[derive(Debug, Serialize)]
-struct RemovedView<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RemovedView<'a> {
     removed: &'a str,
 }
 

@@ -1,6 +1,7 @@
 //! `planexe files`: the outputs, inputs and records of a run, and what is to be known of one of them.
 
 use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -46,8 +47,8 @@ impl From<KindArg> for FileSort {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct ListView<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ListView<'a> {
     total: usize,
     files: &'a [FileRow],
 }

@@ -1,6 +1,7 @@
 //! `planexe history`: lists what is kept of former outputs.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -22,8 +23,8 @@ pub struct HistoryArgs {
 }
 
 /// A former content, as data.
-#[derive(Debug, Serialize)]
-struct EntryView {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct EntryView {
     version: String,
     task: String,
     n: usize,
@@ -40,8 +41,8 @@ struct EntryView {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     entries: Vec<EntryView>,
 }
 

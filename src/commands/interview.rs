@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, Write as _};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -39,8 +40,8 @@ fn parse_answer(text: &str) -> Result<(String, String), String> {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     plan: &'a str,
     ready: bool,
     request: &'a str,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -31,8 +32,8 @@ pub struct ListArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     schema: u32,
     server: Server,
     /// The folder.

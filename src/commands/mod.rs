@@ -1,6 +1,7 @@
 //! One file per command: what it takes from the command line, and the glue that does it. A new command is a
 //! file here and a line in [`crate::cli::Command`].
 
+use schemars::JsonSchema;
 use std::io::{self, Write};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,7 @@ pub struct Repeated {
 }
 
 /// An answer as data.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, JsonSchema)]
 pub struct Answer<'b, T> {
     schema: u32,
     server: Server,
@@ -133,7 +134,7 @@ pub struct Answer<'b, T> {
 }
 
 /// A file that was written, as data.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, JsonSchema)]
 pub struct WrittenView {
     /// Its path, as it was named.
     pub file: String,

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -45,8 +46,8 @@ pub struct NewArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     /// The pipeline, relative to the run.
     pipeline: String,
     /// The plan, relative to the run; none if the pipeline names none.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::commands::Session;
 use crate::commands::args::{parse_cost, parse_jobs, parse_tokens};
@@ -12,7 +14,7 @@ use planexe_base::exit::{self, Error};
 use planexe_pipeline::manifest::types::{Compare, Span};
 use planexe_prompt_lab::view::OptimizeView;
 use planexe_ui::progress;
-use planexe_ui::views::ErrorView;
+use planexe_ui::views::{ErrorBody, ErrorView};
 
 /// What `planexe optimize` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -174,6 +176,16 @@ impl OptimizeArgs {
     }
 }
 
+/// The answer, as data.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Told<'a> {
+    #[serde(flatten)]
+    view: &'a OptimizeView,
+    /// Why the best was not promoted, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
 /// What was compared is told, and why it was not promoted: under `--json` as `error` of the same answer.
 fn end(session: &Session, Experimented { view, refused, code }: Experimented) -> Result<u8, Error> {
     let Some(error) = refused else {
@@ -184,11 +196,8 @@ fn end(session: &Session, Experimented { view, refused, code }: Experimented) ->
         tell(session, &view)?;
         return Err(error);
     }
-    let mut answer = serde_json::to_value(&view).unwrap_or_default();
-    let whole = serde_json::to_value(ErrorView::from_error(&error, session.server())).unwrap_or_default();
-    if let (Some(answer), Some(error)) = (answer.as_object_mut(), whole.get("error")) {
-        answer.insert("error".to_owned(), error.clone());
-    }
+    let ErrorView { error: body, .. } = ErrorView::from_error(&error, session.server());
+    let answer = serde_json::to_value(Told { view: &view, error: Some(body) }).unwrap_or_default();
     Err(Error { answer: Some(Box::new(answer)), ..error })
 }
 

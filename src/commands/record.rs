@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::Session;
@@ -27,8 +28,8 @@ pub struct RecordArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     file: String,
     answers: usize,
     bytes: usize,

@@ -1,6 +1,7 @@
 //! `planexe retry`: has failed tasks tried anew, with fresh answers and full budgets.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::args::HowArgs;
@@ -33,8 +34,8 @@ pub struct RetryArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
     /// Whether it was done.
     done: bool,
     /// Tasks that are tried anew.

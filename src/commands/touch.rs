@@ -1,6 +1,7 @@
 //! `planexe touch`: marks tasks done as they are.
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::commands::{LockArgs, Session};
@@ -35,8 +36,8 @@ pub struct TouchArgs {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
-struct View<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View<'a> {
     /// Whether it was done.
     touched: bool,
     /// Tasks that are marked.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::commands::Session;
 use crate::serve::{self, Subject};
@@ -34,6 +35,13 @@ pub struct UiArgs {
     pub allow_changes: bool,
 }
 
+/// The answer, as data.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct View {
+    /// The address of the page, with its token.
+    url: String,
+}
+
 /// Serves until Ctrl-C.
 pub fn run(session: &Session, args: &UiArgs) -> Result<u8, Error> {
     let subject = subject(session, args.what.as_deref())?;
@@ -42,11 +50,8 @@ pub fn run(session: &Session, args: &UiArgs) -> Result<u8, Error> {
     let address = listening.address();
     listening.serve()?;
     if session.globals.json {
-        session.print(
-            &(json!({ "schema": planexe_ui::views::SCHEMA, "server": session.server(), "url": address })
-                .to_string()
-                + "\n"),
-        )?;
+        let view = View { url: address.clone() };
+        session.print(&(serde_json::to_string(&session.answer(None, &view))? + "\n"))?;
     } else {
         session.print(&format!("{address}\n"))?;
         session.say("Ctrl-C ends it; whoever has the address can look at the run");

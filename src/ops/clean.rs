@@ -8,6 +8,7 @@ use planexe_base::fs::{self, Durability, FsError};
 use planexe_pipeline::open::Opened;
 use planexe_query::selection::{Part, Unit, Units};
 use planexe_store::{RunLock, Sidecar, Store, Why};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -29,7 +30,7 @@ pub struct CleanOptions {
 }
 
 /// What goes, of one task or item.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Goes {
     /// `task` or `task[key]`.
     pub task: String,

@@ -1,5 +1,6 @@
 //! Sends the events that wait in the outbox.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ops::Session;
@@ -10,7 +11,7 @@ use planexe_notify::{Receivers, outbox, receivers};
 use planexe_pipeline::open::Opened;
 
 /// What became of the events, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Deliveries {
     /// What became of the events, by receiver.
     pub webhooks: Vec<Delivered>,
@@ -19,7 +20,7 @@ pub struct Deliveries {
 }
 
 /// Events that wait for a receiver that is not known now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Unknown {
     /// Its name on disk.
     pub receiver: String,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ pub struct Executed {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ExecuteView {
     /// The plan's run.
     pub plan: String,

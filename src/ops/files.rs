@@ -15,6 +15,7 @@ use planexe_pipeline::manifest::nearest;
 use planexe_pipeline::open::Opened;
 use planexe_store::index::Index;
 use planexe_ui::views::some_names;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -32,7 +33,7 @@ const RECORDS: [&str; 6] = [
 ];
 
 /// What a file is to a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FileSort {
     /// A task makes it
@@ -55,7 +56,7 @@ impl FileSort {
 }
 
 /// A file that is there.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FileRow {
     /// Relative to the run.
     pub path: String,
@@ -72,7 +73,7 @@ pub struct FileRow {
 }
 
 /// All that is to be known of a file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FileInfo {
     /// It is there.

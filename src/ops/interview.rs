@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use planexe_base::exit::{Error, Kind};
@@ -40,7 +41,7 @@ pub struct Found {
 }
 
 /// Something a planner needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Aspect {
     /// `objective`, `budget` and so on.
     pub id: String,
@@ -51,7 +52,7 @@ pub struct Aspect {
 }
 
 /// A question to the person who wrote the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Question {
     /// The aspect it is about.
     pub aspect: String,

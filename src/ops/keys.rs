@@ -6,10 +6,11 @@ use planexe_pipeline::load::Locations;
 use planexe_pipeline::manifest::types::{Api, Model};
 use planexe_pipeline::manifest::{Diagnostics, Manifest};
 use planexe_pipeline::project::Endpoint;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The key of one model, as data; never its value.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct KeyView {
     /// The model's name in the pipeline.
     pub model: String,

@@ -8,6 +8,7 @@ use planexe_pipeline::open::Opened;
 use planexe_pipeline::runs::Found;
 use planexe_store::index::Index;
 use planexe_store::{RunLock, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,7 +21,7 @@ const LOOKERS: usize = 4;
 const EXCERPT: usize = 120;
 
 /// A run, in a few words.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RunRow {
     /// The name of its folder.
     pub plan_id: String,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::ops::Session;
@@ -24,7 +25,7 @@ use planexe_ui::views::shell_word;
 pub const GONE: &str = "it is not in the pipeline";
 
 /// One task or item brought back, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Back {
     /// Its name.
     pub task: String,
@@ -42,7 +43,7 @@ pub struct Back {
 }
 
 /// The answer, as data.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct RestoreView {
     /// Whether it was done.
     pub done: bool,

@@ -10,6 +10,7 @@ mod random;
 mod support;
 
 mod agents;
+mod answer_schemas;
 mod any_change;
 mod attached;
 mod batches;

@@ -1,10 +1,10 @@
 //! What every call has: what it used.
 
-use serde::ser::SerializeStruct;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Tokens and money of one call or of many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Prompt tokens, cached ones included.
     pub input_tokens: u64,
@@ -66,25 +66,34 @@ impl Usage {
     }
 }
 
+/// The four figures of a usage that records of tasks, events and views have.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Totals {
+    /// Prompt tokens, cached ones included.
+    input_tokens: u64,
+    /// Answer tokens, reasoning included.
+    output_tokens: u64,
+    /// USD.
+    cost_usd: f64,
+    /// Calls.
+    calls: u64,
+}
+
+impl Totals {
+    fn of(usage: &Usage) -> Totals {
+        let Usage { input_tokens, output_tokens, cost_usd, calls, .. } = *usage;
+        Totals { input_tokens, output_tokens, cost_usd, calls }
+    }
+}
+
 /// Writes the four figures that records of tasks, events and views have.
 pub fn totals<S: Serializer>(usage: &Usage, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut fields = serializer.serialize_struct("Usage", 4)?;
-    fields.serialize_field("input_tokens", &usage.input_tokens)?;
-    fields.serialize_field("output_tokens", &usage.output_tokens)?;
-    fields.serialize_field("cost_usd", &usage.cost_usd)?;
-    fields.serialize_field("calls", &usage.calls)?;
-    fields.end()
+    Totals::of(usage).serialize(serializer)
 }
 
 /// [`totals`], or null.
 pub fn totals_if_any<S: Serializer>(usage: &Option<Usage>, serializer: S) -> Result<S::Ok, S::Error> {
-    struct Totals<'a>(&'a Usage);
-    impl Serialize for Totals<'_> {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            totals(self.0, serializer)
-        }
-    }
-    usage.as_ref().map(Totals).serialize(serializer)
+    usage.as_ref().map(Totals::of).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What happens in a build, as plain data: what progress shows, `events.jsonl` keeps and hooks are told.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Usage, totals};
+use crate::call::{Totals, Usage, totals};
 use crate::message::Message;
 use crate::record::Failure;
 
@@ -25,7 +26,7 @@ pub const TOLD: [&str; 14] = [
 ];
 
 /// One event, with the time it happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// RFC 3339, UTC.
     pub timestamp_utc: String,
@@ -35,7 +36,7 @@ pub struct Event {
 }
 
 /// The closed set of events.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event")]
 pub enum Kind {
     /// A build begins to run tasks.
@@ -107,6 +108,7 @@ pub enum Kind {
         duration_s: f64,
         /// Tokens and money.
         #[serde(serialize_with = "totals")]
+        #[schemars(with = "Totals")]
         usage: Usage,
         /// Position in topological order.
         step: u32,
@@ -280,7 +282,7 @@ fn first_format() -> u32 {
 }
 
 /// The end of a build in figures.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Tasks that ran and are done.
     pub ran: u32,
@@ -317,5 +319,6 @@ pub struct Summary {
     pub duration_s: f64,
     /// Tokens and money of this build.
     #[serde(serialize_with = "totals")]
+    #[schemars(with = "Totals")]
     pub usage: Usage,
 }

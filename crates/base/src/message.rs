@@ -2,8 +2,10 @@
 //!
 //! Files and JSON have a message as one text, with each hint on a line of its own. Only this file writes and reads that.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What begins the line of a hint.
@@ -162,6 +164,28 @@ impl Serialize for Hint {
         serializer.serialize_str(&self.text)
     }
 }
+
+/// Both are texts in JSON.
+macro_rules! is_text {
+    ($type:ty) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                "Text".into()
+            }
+
+            fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+                String::json_schema(generator)
+            }
+        }
+    };
+}
+
+is_text!(Message);
+is_text!(Hint);
 
 #[cfg(test)]
 mod tests {

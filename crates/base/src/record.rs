@@ -4,10 +4,11 @@
 use std::fmt;
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::call::{Usage, totals_if_any};
+use crate::call::{Totals, Usage, totals_if_any};
 use crate::failure_class::FailureClass;
 use crate::message::Message;
 
@@ -15,7 +16,7 @@ use crate::message::Message;
 pub const SCHEMA: u32 = 1;
 
 /// 64 hex digits of blake3.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Digest(pub String);
 
@@ -57,7 +58,7 @@ impl fmt::Display for Digest {
 }
 
 /// The state of a task. Four of them are derived from records and files, and never stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Outputs are whole and recorded.
@@ -152,7 +153,7 @@ impl fmt::Display for State {
 }
 
 /// Who says that a task is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// A build ran it.
@@ -168,7 +169,7 @@ pub enum By {
 }
 
 /// Where the answer of an imported task came from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Imported {
     /// The program that made it.
@@ -188,7 +189,7 @@ pub struct Imported {
 }
 
 /// A file a task was given.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputRecord {
     /// Relative to the run directory.
     pub path: String,
@@ -197,7 +198,7 @@ pub struct InputRecord {
 }
 
 /// A file a task wrote.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputRecord {
     /// Relative to the run directory.
     pub path: String,
@@ -208,7 +209,7 @@ pub struct OutputRecord {
 }
 
 /// `NAME.DONE`: the task is complete and its outputs were whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -247,14 +248,16 @@ pub struct Done {
     pub imported: Option<Imported>,
     /// The evaluation it passed, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Evaluation>")]
     pub eval: Option<Value>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub other: Map<String, Value>,
 }
 
 /// Model and parameters of an answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MadeWith {
     /// The name under `[models]`.
     pub endpoint: String,
@@ -265,7 +268,7 @@ pub struct MadeWith {
 }
 
 /// Where fields of an answer are: JSON pointers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Places {
     /// Of those that were missing.
     #[serde(default)]
@@ -276,7 +279,7 @@ pub struct Places {
 }
 
 /// Why a task failed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// In a word.
     pub class: FailureClass,
@@ -313,7 +316,7 @@ pub struct Failure {
 
 /// The last attempt of a task: by what, when, and on what it was decided. One of the three parts that `.status` and
 /// `status --json` have in common.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LastAttempt {
     /// Its number: attempts of this task so far, from 1.
@@ -345,7 +348,7 @@ pub struct LastAttempt {
 }
 
 /// What is to be known of what was made.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Quality {
     /// Accepted by an evaluator in spite of its exit status.
@@ -358,24 +361,26 @@ pub struct Quality {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
     /// The evaluation, if there is one.
+    #[schemars(with = "Option<Evaluation>")]
     pub eval: Option<Value>,
 }
 
 /// What came of an attempt.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AttemptResult {
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What it used, over all its calls.
     #[serde(serialize_with = "totals_if_any")]
+    #[schemars(with = "Option<Totals>")]
     pub usage: Option<Usage>,
     /// Files written.
     pub outputs: Vec<OutputRecord>,
 }
 
 /// `NAME.status`: the state of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -400,11 +405,12 @@ pub struct Status {
     pub isolation: Option<Isolated>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub other: Map<String, Value>,
 }
 
 /// Where an isolated task works.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Isolated {
     /// Its lane: its own name, or that of one it shares.
     pub lane: String,
@@ -453,7 +459,7 @@ pub enum Marker {
 }
 
 /// An evaluation as records have it (`eval`).
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evaluation {
     /// The score; none while the evaluator is waited for.
@@ -487,7 +493,7 @@ impl Evaluation {
 }
 
 /// Why contents went to history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Why {
     /// The task ran again.

@@ -1,6 +1,7 @@
 //! The threads that deliver: one writes events into the outboxes, one a receiver sends what waits there,
 //! in order. The build only hands events over; what does not fit into the queue is dropped and counted.
 
+use schemars::JsonSchema;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -311,7 +312,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// What one delivery outside a build did for a receiver.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, JsonSchema)]
 pub struct Delivered {
     /// The receiver.
     pub webhook: String,

@@ -1,6 +1,7 @@
 //! Two answers compared by a judge that is shown them in both orders: what follows from its two verdicts, and how often
 //! the order decided instead of the answers. Pure.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use planexe_base::style;
@@ -77,7 +78,7 @@ impl Orders {
 }
 
 /// How often the order made a difference.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Bias {
     /// Comparisons the judge was asked for, each in both orders.

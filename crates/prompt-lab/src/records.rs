@@ -1,5 +1,6 @@
 //! What the files of an experiment hold: what was compared, what came of each trial, and what was decided.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::{Decision, Rules};
@@ -61,7 +62,7 @@ pub struct RunRecord {
 }
 
 /// What was compared in a round, and what came of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
     /// From 1.
     pub round: u32,
@@ -72,7 +73,7 @@ pub struct Round {
 }
 
 /// A challenger, and what was decided.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Judged {
     /// The text.
     pub blake3: Digest,

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::Rules;
@@ -11,7 +12,7 @@ use planexe_base::record::Digest;
 use planexe_pipeline::manifest::types::Compare;
 
 /// A line of `results.tsv`: how a text did with a model.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResultRow {
     /// The text's name.
     pub variant: String,

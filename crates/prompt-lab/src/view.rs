@@ -1,5 +1,6 @@
 //! `planexe optimize`: what was compared, and what came of it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::pairs::Bias;
@@ -12,7 +13,7 @@ use planexe_ui::views::records::headed;
 use planexe_ui::views::{Server, time};
 
 /// An experiment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct OptimizeView {
     /// Version of this format.
     pub schema: u32,
@@ -69,7 +70,7 @@ pub struct OptimizeView {
 }
 
 /// A trial without a score.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Missing {
     /// The text's name.
     pub variant: String,
@@ -84,7 +85,7 @@ pub struct Missing {
 }
 
 /// Calls and what they cost.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Amount {
     /// Trials.
     pub trials: u64,
@@ -202,7 +203,7 @@ fn table(results: &[ResultRow], compare: Compare, style: &Style) -> String {
 }
 
 /// Experiments of a pipeline.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ExperimentsView {
     /// Version of this format.
     pub schema: u32,
@@ -217,7 +218,7 @@ pub struct ExperimentsView {
 }
 
 /// An experiment in a list.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ExperimentLine {
     /// The task.
     pub task: String,

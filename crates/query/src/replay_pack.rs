@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::selection::{Unit, Units};
@@ -20,7 +21,7 @@ use planexe_store::Candidate;
 use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
 
 /// The answers of a run, and what is to be told of them. Lists hold task names.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Packed {
     /// The answers.
     #[serde(skip)]

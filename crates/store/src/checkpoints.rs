@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,7 +13,7 @@ use planexe_base::fs::{self, AppendFile, Durability, FsError};
 use planexe_base::record::{Digest, Done, OutputRecord};
 
 /// The record that one task was completed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
     /// Names it: 12 hex digits.
     pub id: String,
@@ -34,9 +35,11 @@ pub struct Checkpoint {
     pub outputs: Vec<OutputRecord>,
     /// The `.DONE` that goes with it, so that the moment can be restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Done>")]
     pub done: Option<Value>,
     /// Fields of other versions, kept.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub other: Map<String, Value>,
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +24,7 @@ use planexe_base::record::Failure;
 const AT_ONCE: u32 = 32;
 
 /// One failed attempt, a line of `failures.jsonl`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FailureLine {
     /// When, RFC 3339, UTC.
     pub timestamp_utc: String,
@@ -64,6 +65,7 @@ pub struct FailureLine {
     pub message: Message,
     /// Fields of other versions.
     #[serde(flatten)]
+    #[schemars(skip)]
     pub other: Map<String, Value>,
 }
 

@@ -11,6 +11,7 @@ mod sort;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
 
@@ -70,7 +71,7 @@ pub struct ImportOptions<'a> {
 }
 
 /// An answer that was taken, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Taken {
     /// The task.
     pub task: String,
@@ -82,7 +83,7 @@ pub struct Taken {
 }
 
 /// A file that was not taken, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct LeftOut {
     /// Its name.
     pub file: String,
@@ -95,7 +96,7 @@ pub struct LeftOut {
 }
 
 /// The answer, as data.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ImportView {
     /// `PlanExe` or `PlanExe2`.
     pub program: &'static str,

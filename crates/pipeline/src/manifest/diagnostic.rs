@@ -9,13 +9,51 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin as FileOrigin, Renderer, Snippet};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::place::{Origin, SourceSpan, TablePath, line_column};
 use excerpt::{Excerpt, LONGEST_LINE, Spot};
 
 pub use excerpt::printable;
 pub use near::{list_of, nearest, suggest, worth_a_search};
+
+/// A fault as JSON has it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FaultView {
+    /// The file it is in.
+    file: Option<String>,
+    /// From 1.
+    line: Option<usize>,
+    /// From 1.
+    column: Option<usize>,
+    /// `error` or `warning`.
+    level: &'static str,
+    /// The key it is about.
+    key: Option<String>,
+    /// What was found.
+    message: String,
+    /// What was wanted.
+    wanted: Option<String>,
+    /// What may help.
+    hint: Option<String>,
+    /// Other places that belong to it.
+    related: Vec<RelatedView>,
+}
+
+/// A place that belongs to a fault, as JSON has it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RelatedView {
+    /// The file.
+    file: String,
+    /// From 1.
+    line: usize,
+    /// From 1.
+    column: usize,
+    /// What is there.
+    label: String,
+}
 
 /// Where a fault is.
 #[derive(Debug, Clone)]
@@ -300,28 +338,28 @@ impl Diagnostics {
                 }
                 None => (None, None),
             };
-            let related: Vec<Value> = fault
+            let related = fault
                 .related
                 .iter()
                 .filter_map(|(at, label)| {
                     let spot = self.spot(at, true)?;
                     let (line, column) = line_column(spot.text, spot.span.start);
-                    Some(json!({ "file": spot.file, "line": line, "column": column, "label": label }))
+                    Some(RelatedView { file: spot.file, line, column, label: label.clone() })
                 })
                 .collect();
-            json!({
-                "file": spot.as_ref().map(|spot| spot.file.clone()),
-                "line": line,
-                "column": column,
-                "level": if fault.warning { "warning" } else { "error" },
-                "key": fault.path().map(|path| with_short_names(&path.to_string())),
-                "message": fault.message,
-                "wanted": fault.wanted,
-                "hint": fault.hint,
-                "related": related,
-            })
+            FaultView {
+                file: spot.as_ref().map(|spot| spot.file.clone()),
+                line,
+                column,
+                level: if fault.warning { "warning" } else { "error" },
+                key: fault.path().map(|path| with_short_names(&path.to_string())),
+                message: fault.message.clone(),
+                wanted: fault.wanted.clone(),
+                hint: fault.hint.clone(),
+                related,
+            }
         });
-        Value::Array(faults.collect())
+        serde_json::to_value(faults.collect::<Vec<_>>()).unwrap_or_default()
     }
 
     fn spot<'a>(&'a self, at: &'a At, on_key: bool) -> Option<Spot<'a>> {

@@ -21,7 +21,7 @@ pub mod tiers;
 mod toml_text;
 pub mod types;
 
-pub use diagnostic::{At, Diagnostic, Diagnostics, nearest, suggest, worth_a_search};
+pub use diagnostic::{At, Diagnostic, Diagnostics, FaultView, nearest, suggest, worth_a_search};
 pub use place::{Origin, SourceFile, SourceSpan, Step, TablePath};
 pub use read::near_file;
 pub use read::{Manifest, ReadOptions};

@@ -11,7 +11,10 @@ pub mod schedule;
 mod services;
 mod text;
 
+use std::borrow::Cow;
+
 use planexe_base::record::State;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use planexe_base::run_phase::RunPhase;
@@ -54,13 +57,27 @@ impl Serialize for Span {
     }
 }
 
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        <[String; 2]>::json_schema(generator)
+    }
+}
+
 /// A time as JSON and pages have it: `2027-03-01T00:00:00Z`.
 pub fn utc(at: At) -> String {
     jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default()
 }
 
 /// A row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Row {
     /// 1: a phase, or a fan-out; 2: a task; 3: a step of it.
     pub level: u8,
@@ -87,6 +104,7 @@ pub struct Row {
     pub critical: bool,
     /// A day that must be kept: the last second of it.
     #[serde(serialize_with = "deadline")]
+    #[schemars(with = "Option<String>")]
     pub deadline: Option<At>,
     /// Why.
     pub deadline_reason: Option<String>,
@@ -127,7 +145,7 @@ impl Row {
 }
 
 /// A chart.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Chart {
     /// What is carried out.
     pub title: String,
@@ -137,6 +155,7 @@ pub struct Chart {
     pub is_planned: bool,
     /// The moment it shows.
     #[serde(serialize_with = "moment")]
+    #[schemars(with = "String")]
     pub now: At,
     /// From the first to the last.
     pub whole: Span,

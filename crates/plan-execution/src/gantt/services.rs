@@ -2,12 +2,13 @@
 
 use indexmap::IndexMap;
 use planexe_ui::views::timeline::{Slice, Timeline};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{At, Span};
 
 /// A server, below the tasks.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ServiceRow {
     /// Its name in the pipeline.
     pub service: String,
@@ -20,7 +21,7 @@ pub struct ServiceRow {
 }
 
 /// A time in which a server was starting, or up.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ServiceTime {
     /// Whether it was ready.
     pub ready: bool,

@@ -1,11 +1,12 @@
 //! Which models a task asks, in which order, and what says so.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use planexe_base::style::clean;
 
 /// The models of a prompt task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Asks {
     /// In the order in which they are asked: the first one, and after it what it fails at goes to.
     pub models: Vec<AskedModel>,
@@ -23,7 +24,7 @@ pub struct Asks {
 }
 
 /// A model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AskedModel {
     /// Its name in the pipeline.
     pub name: String,
@@ -32,7 +33,7 @@ pub struct AskedModel {
 }
 
 /// What says which models a task asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// `model` of the task.
@@ -48,7 +49,7 @@ pub enum By {
 }
 
 /// Four marks from 1 to 5, and their sum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Marks {
     /// The sum.
     pub sum: u32,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::{Algorithm, ChangeTag, DiffOp, TextDiff, capture_diff_slices_deadline};
@@ -23,7 +24,7 @@ pub fn lines<'a>(old: &'a str, new: &'a str) -> TextDiff<'a, 'a, str> {
 }
 
 /// A difference between two JSON values.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// JSON pointer: into the new value, for what is gone into the old one.
     pub path: String,

@@ -1,14 +1,15 @@
 //! `planexe check`: a pipeline without faults, and one with.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::{ErrorBody, SCHEMA, Server};
 use planexe_base::exit::Kind;
 use planexe_base::style::{self, clean};
-use planexe_pipeline::manifest::Diagnostics;
+use planexe_pipeline::manifest::{Diagnostics, FaultView};
 
 /// A pipeline that was read.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CheckView {
     /// Version of this format.
     pub schema: u32,
@@ -23,8 +24,10 @@ pub struct CheckView {
     /// Models declared.
     pub models: u32,
     /// Empty here; with faults the answer is their list.
+    #[schemars(with = "Vec<FaultView>")]
     pub faults: Vec<serde_json::Value>,
     /// What is most likely a mistake, in the form of faults.
+    #[schemars(with = "Vec<FaultView>")]
     pub warnings: serde_json::Value,
 }
 
@@ -40,7 +43,7 @@ impl CheckView {
 }
 
 /// A pipeline that cannot be used: the answer of any command to it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FaultsView {
     /// Version of this format.
     pub schema: u32,
@@ -49,6 +52,7 @@ pub struct FaultsView {
     /// As of any other error; its code is `faults`.
     pub error: ErrorBody,
     /// Every fault, with file, line and column.
+    #[schemars(with = "Vec<FaultView>")]
     pub faults: serde_json::Value,
 }
 

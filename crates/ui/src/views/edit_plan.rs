@@ -1,12 +1,13 @@
 //! `planexe edit-plan`: what an edit of the plan makes stale, and what of it is kept.
 
 use planexe_base::style::{self, GREEN, RED, Style, YELLOW, clean, clean_lines, count, elapsed, money};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Reason, some_names};
 
 /// What an edit makes stale, and what that is expected to take.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct EditPlanView {
     /// Whether the plan was changed.
     pub changed: bool,
@@ -33,7 +34,7 @@ pub struct EditPlanView {
 }
 
 /// A task that is stale, and why.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct StaleView {
     /// The task.
     pub task: String,

@@ -1,5 +1,6 @@
 //! `planexe explain`: why a task would run, or need not.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::status::some_names;
@@ -13,7 +14,7 @@ use planexe_base::style::{self, Style, clean};
 use planexe_pipeline::eval_score::Evaluation;
 
 /// Why a task would run, or need not.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ExplainView {
     /// Version of this format.
     pub schema: u32,
@@ -82,7 +83,7 @@ pub struct ExplainView {
 }
 
 /// A file a task was made from that differs now.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InputChange {
     /// Relative to the run directory.
     pub path: String,
@@ -105,7 +106,7 @@ impl InputChange {
 }
 
 /// An instance of a `foreach` task, or another task, in a few words.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct InstanceView {
     /// `task` or `task[key]`.
     pub task: String,
@@ -126,7 +127,7 @@ impl InstanceView {
 }
 
 /// Something that differs from when a task was made without making it stale.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Drift {
     /// `model`, `params`.
     pub what: String,

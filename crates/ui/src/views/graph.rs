@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::Server;
@@ -10,7 +11,7 @@ use planexe_base::record::State;
 use planexe_base::style::clean;
 
 /// Tasks and what goes between them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GraphView {
     /// Version of this format.
     pub schema: u32,
@@ -25,7 +26,7 @@ pub struct GraphView {
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GraphNode {
     /// Its name.
     pub task: String,
@@ -48,7 +49,7 @@ pub struct GraphNode {
 }
 
 /// One task needs another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct GraphEdge {
     /// The task that comes first.
     pub from: String,

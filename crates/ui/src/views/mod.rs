@@ -1,6 +1,7 @@
 //! What planexe answers, as data and as text: pure functions over plain structs that the commands fill.
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use planexe_base::exit;
@@ -48,7 +49,7 @@ pub use summary::{BuildOutcome, FailedView, SummaryView, WaitingView};
 pub const SCHEMA: u32 = 1;
 
 /// Who answers: in every machine-readable answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Server {
     /// `planexe`.
     pub name: String,
@@ -66,7 +67,7 @@ impl Server {
 }
 
 /// An error as data.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ErrorView {
     /// Version of this format.
     pub schema: u32,
@@ -77,7 +78,7 @@ pub struct ErrorView {
 }
 
 /// What `error` holds when a command could not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ErrorBody {
     /// Stable: `locked`, `never_started`, …
     pub code: String,
@@ -112,7 +113,7 @@ impl ErrorView {
 }
 
 /// What was found out about a task without running anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Up to date.
@@ -124,7 +125,7 @@ pub enum Verdict {
 }
 
 /// Why a task is stale: one thing that changed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Reason {
     /// Stable: `changed`, `output_missing`, `never_built`, …
     pub code: String,
@@ -162,7 +163,7 @@ fn joined<'a>(reasons: impl IntoIterator<Item = &'a Reason>) -> String {
 }
 
 /// A task as `status --json` shows it: what is derived, and the parts of its `.status`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct TaskView {
     /// `task` or `task[key]`.
     pub task: String,
@@ -217,7 +218,7 @@ pub struct TaskView {
 }
 
 /// Where an attempt is that an executor has.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct OnExecutor {
     /// The executor's name in the pipeline.
     pub name: String,

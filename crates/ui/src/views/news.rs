@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::TaskView;
@@ -18,7 +19,7 @@ const DIGITS: usize = 8;
 const NOTHING: &str = "0";
 
 /// Something that happened to a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct News {
     /// The task.
     pub task: String,

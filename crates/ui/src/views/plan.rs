@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::simulate::BudgetStop;
@@ -12,7 +13,7 @@ use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Style, clean, pad};
 
 /// What a build would do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PlanView {
     /// Version of this format.
     pub schema: u32,
@@ -60,7 +61,7 @@ pub struct PlanView {
 }
 
 /// Isolated tasks that share a worktree, or one that has its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LaneView {
     /// Its name: a task's, or that of several.
     pub lane: String,
@@ -85,7 +86,7 @@ impl LaneView {
 }
 
 /// A task that would run, or might.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlanTask {
     /// `task` or `task[key]`.
     pub task: String,
@@ -112,7 +113,7 @@ pub struct PlanTask {
 }
 
 /// Where a run goes on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ResumeView {
     /// As in `status`.
     pub phase: RunPhase,

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Sizes in bytes of everything sent as system prompt and prompt.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Prefixes {
     /// Calls looked at.
     pub calls: u64,

@@ -1,6 +1,7 @@
 //! What a run keeps, as lists: checkpoints, failures, usage.
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::{Server, table, time};
@@ -11,7 +12,7 @@ use planexe_store::logs::FailureLine;
 use planexe_store::usage::UsageLine;
 
 /// `planexe checkpoints`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct CheckpointsView {
     /// Version of this format.
     pub schema: u32,
@@ -55,7 +56,7 @@ pub fn headed<const N: usize>(
 }
 
 /// `planexe failures`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FailuresView {
     /// Version of this format.
     pub schema: u32,
@@ -70,7 +71,7 @@ pub struct FailuresView {
 }
 
 /// How a model does.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ModelScore {
     /// Its name at its server.
     pub model: String,
@@ -198,7 +199,7 @@ fn model_of(name: &str) -> &str {
 }
 
 /// `planexe usage`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct UsageView {
     /// Version of this format.
     pub schema: u32,
@@ -218,7 +219,7 @@ pub struct UsageView {
 }
 
 /// What some calls used.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct UsageRow {
     /// Whose: a model, a task, a run; empty for all.
     pub name: String,

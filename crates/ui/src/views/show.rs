@@ -1,5 +1,6 @@
 //! `planexe show`: what a task was sent and what came back.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::explain::isolated;
@@ -13,7 +14,7 @@ use planexe_store::calls::AnswerState;
 const PARTS: usize = 12;
 
 /// What a task was sent and what came back.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ShowView {
     /// Version of this format.
     pub schema: u32,
@@ -52,7 +53,7 @@ pub struct ShowView {
 }
 
 /// Lines of a prompt that came from one input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PromptPart {
     /// What the input is called in the prompt's template; `item` for what a fan-out's item holds.
     pub input: String,
@@ -63,7 +64,7 @@ pub struct PromptPart {
 }
 
 /// One call in a line.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct CallView {
     /// From 1.
     pub number: usize,

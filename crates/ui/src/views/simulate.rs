@@ -1,5 +1,8 @@
 //! `planexe simulate`: what a build would take, by slots.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 
 use crate::views::Server;
@@ -27,7 +30,7 @@ pub struct Predicted {
 }
 
 /// How long tasks wait for their turn, on an executor or for a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct Waits {
     /// Most of them at once.
     pub most: u64,
@@ -38,7 +41,7 @@ pub struct Waits {
 }
 
 /// The moment from which a build starts nothing more, because a limit of its budget is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
 pub struct BudgetStop {
     /// Which limit.
     pub limit: Limit,
@@ -62,7 +65,7 @@ impl BudgetStop {
 }
 
 /// A limit of a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Money.
@@ -74,7 +77,7 @@ pub enum Limit {
 }
 
 /// What a build of everything is predicted to take.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SimulateView {
     /// Version of this format.
     pub schema: u32,
@@ -99,22 +102,35 @@ pub struct PredictedRow {
     pub predicted: Predicted,
 }
 
+/// A prediction as JSON has it.
+#[derive(Serialize, JsonSchema)]
+struct Row {
+    /// Slots of each model; null: as the pipeline sets them.
+    slots: Option<u32>,
+    /// How long it takes.
+    seconds: f64,
+    /// Tasks that run.
+    tasks: u64,
+    /// Calls.
+    calls: u64,
+    /// Tokens of prompts.
+    input_tokens: u64,
+    /// Tokens of answers.
+    output_tokens: u64,
+    /// USD.
+    cost_usd: f64,
+    /// Tasks of which nothing was known.
+    guessed: u64,
+    /// Fan-outs whose number of items is not known yet.
+    unknown_items: u64,
+    /// How many tasks wait for their turn, and how long.
+    queue: Waits,
+    /// Where a budget stops it.
+    budget_stop: Option<BudgetStop>,
+}
+
 impl Serialize for PredictedRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Row {
-            slots: Option<u32>,
-            seconds: f64,
-            tasks: u64,
-            calls: u64,
-            input_tokens: u64,
-            output_tokens: u64,
-            cost_usd: f64,
-            guessed: u64,
-            unknown_items: u64,
-            queue: Waits,
-            budget_stop: Option<BudgetStop>,
-        }
         let Predicted { seconds, tasks, guessed, usage, unknown_items, queue, budget_stop } = self.predicted;
         let row = Row {
             slots: self.slots,
@@ -130,6 +146,16 @@ impl Serialize for PredictedRow {
             budget_stop,
         };
         row.serialize(serializer)
+    }
+}
+
+impl JsonSchema for PredictedRow {
+    fn schema_name() -> Cow<'static, str> {
+        "PredictedRow".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Row::json_schema(generator)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use planexe_base::record::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::{Server, TaskView, time, without_families};
@@ -13,7 +14,7 @@ use planexe_store::batches::BatchState;
 use planexe_store::live::Serving;
 
 /// Where a run stands; its JSON is a format that others rely on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct StatusView {
     /// Version of this format.
     pub schema: u32,
@@ -64,7 +65,7 @@ pub struct StatusView {
 }
 
 /// A model that takes no calls until its usage limit is over.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct ParkedView {
     /// Its name in the pipeline.
     pub model: String,
@@ -77,7 +78,7 @@ pub struct ParkedView {
 }
 
 /// Calls that were submitted together, and are waited for.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct BatchView {
     /// The model's name in the pipeline.
     pub model: String,
@@ -128,7 +129,7 @@ impl BatchView {
 }
 
 /// A run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RunView {
     /// The run directory.
     pub dir: String,
@@ -149,7 +150,7 @@ pub struct RunView {
 }
 
 /// How good what is done is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct QualitySummary {
     /// Everything is done, and none of it is named below.
     pub complete: bool,
@@ -194,7 +195,7 @@ impl QualitySummary {
 }
 
 /// Why a run failed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ErrorSummary {
     /// The class of the first failure.
     pub failure_reason: FailureClass,

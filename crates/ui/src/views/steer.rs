@@ -1,5 +1,6 @@
 //! `planexe stop`, `pause`, `abort`: what was asked of whom.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::Server;
@@ -8,7 +9,7 @@ use crate::views::status::some_names;
 use planexe_base::run_phase::RunPhase;
 
 /// What was asked of a running build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SteerView {
     /// Version of this format.
     pub schema: u32,
@@ -23,7 +24,7 @@ pub struct SteerView {
 }
 
 /// `planexe wait`: how the wait ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct WaitView {
     /// Version of this format.
     pub schema: u32,

@@ -1,5 +1,6 @@
 //! The end of a build, in a few lines.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::status::some_names;
@@ -10,7 +11,7 @@ use planexe_base::record::{Failure, State};
 use planexe_base::style::{self, Style, clean, pad};
 
 /// How a build ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SummaryView {
     /// Version of this format.
     pub schema: u32,
@@ -41,7 +42,7 @@ pub struct SummaryView {
 }
 
 /// The end of a build in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildOutcome {
     /// Everything asked for is done.
@@ -53,7 +54,7 @@ pub enum BuildOutcome {
 }
 
 /// A task that failed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct FailedView {
     /// `task` or `task[key]`.
     pub task: String,
@@ -64,7 +65,7 @@ pub struct FailedView {
 }
 
 /// A task that waits for a person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct WaitingView {
     /// `task` or `task[key]`.
     pub task: String,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,7 +13,7 @@ use planexe_base::style::clean;
 pub type Micros = i64;
 
 /// What a run did, in the order of time. All of it is from records, so the same records give the same timeline.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Timeline {
     /// Builds.
     pub builds: Vec<Slice>,
@@ -30,7 +31,7 @@ pub struct Timeline {
 }
 
 /// A piece of time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Slice {
     /// Its slot, from 0.
     pub slot: usize,
