@@ -35,7 +35,7 @@ static COUNT: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?x) \b (?:
           [Mm]onth \s+ (?P<n>\d{1,3}) \b (?: \s+ (?:of|after|into|in) \s+ (?P<of>[^()\[\],.;:|=–—]{1,70}) )?
-        | (?P<m>\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve) \s+ months? \s+ (?:after|into)
+        | (?P<m>\d{1,3}|(?i:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)) \s+ months? \s+ (?:after|into)
           \s+ (?P<after>[^()\[\],.;:|=–—]{1,70}) )",
     )
     .expect("a pattern")
@@ -91,7 +91,7 @@ impl Calendar {
                 let all = count.get(0).map(|all| all.range()).unwrap_or_default();
                 let group = |name: &str| count.name(name).map(|part| part.as_str());
                 let months = group("n").or(group("m")).and_then(|text| {
-                    let word = NUMBERS.iter().position(|number| *number == text);
+                    let word = NUMBERS.iter().position(|number| number.eq_ignore_ascii_case(text));
                     word.map_or_else(|| text.parse().ok(), |at| i64::try_from(at + 1).ok())
                 });
                 let Some(months) = months else { continue };

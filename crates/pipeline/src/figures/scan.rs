@@ -210,7 +210,9 @@ fn suffixed(
         return Some((written, at));
     }
     let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
-    if let Some(power) = thousands(&rest[..end]) {
+    // `EUR 7.4m` is money; `7.4m` is a length.
+    let of_money = (&rest[..end] == "m" && written.currency.is_some()).then_some(2);
+    if let Some(power) = thousands(&rest[..end]).or(of_money) {
         at = line.len() - rest.len() + end;
         let exponent = 3 * i32::try_from(power).ok()?;
         written.thousands = power;

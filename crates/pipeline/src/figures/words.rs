@@ -13,7 +13,7 @@ use super::scan::{Placed, Token, Written};
 /// What is wrong in a sentence.
 pub(super) fn faults(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault>) {
     let claims = Claims { sentence, tokens, shape: shape(tokens) };
-    let all = [shares, parts, changes, over_time, rates, together, of_which];
+    let all = [shares, parts, changes, over_time, rates, prices, together, of_which];
     let mut told: Vec<String> = all.iter().flat_map(|rule| rule(&claims)).collect();
     told.dedup();
     found.extend(told.into_iter().map(|message| fault(n, sentence, message)));
@@ -270,7 +270,7 @@ fn over_time(claims: &Claims<'_>) -> Vec<String> {
 fn rates(claims: &Claims<'_>) -> Vec<String> {
     static RATE: LazyLock<Regex> = LazyLock::new(|| {
         pattern(
-            r"#[mn](?P<a>\d+) (?:\w+ )??(?:a|per|every|each) (?P<u>month|quarter|year) (?:\(|, or|or|, that is|that is|=) ABOUT#[mn](?P<b>\d+) (?:\w+ )??(?:a|per|every|each) (?P<v>month|quarter|year) (?:[,)]|$)",
+            r"#[mn](?P<a>\d+) (?:\w+ )??(?:a|per|every|each) (?P<u>month|quarter|year) (?P<link>\(|, or|or|, that is|that is|is|=) ABOUT#[mn](?P<b>\d+) (?:\w+ )??(?:a|per|every|each) (?P<v>month|quarter|year) (?:[,)]|$)",
         )
     });
     let months = |unit: &str| match unit {
@@ -280,7 +280,9 @@ fn rates(claims: &Claims<'_>) -> Vec<String> {
     };
     let wrong = |found: Captures<'_>| {
         let (a, b) = (claims.group(&found, "a")?, claims.group(&found, "b")?);
-        if !same(a.0, b.0) || found["u"] == found["v"] {
+        // `10% of EUR 850 a month is …` is said of a part of it.
+        let is_part = &found["link"] == "is" && claims.shape[..found.get(0)?.start()].contains('#');
+        if !same(a.0, b.0) || found["u"] == found["v"] || is_part {
             return None;
         }
         let (over, under) = (plain(months(&found["v"])), plain(months(&found["u"])));
@@ -318,15 +320,46 @@ fn added<'a>(parts: &[Part<'a>]) -> Vec<Result<Part<'a>, char>> {
     sum
 }
 
+/// `32 stalls at EUR 850 each are EUR 27,200`, `4,200 m² at EUR 1,500 per m² are EUR 6.3 million`, `32 stalls at EUR 850 a
+/// month are EUR 27,200 a month`: a price of what is counted, or the same time on both sides.
+fn prices(claims: &Claims<'_>) -> Vec<String> {
+    static PRICE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(
+            r"^[^#]*#n(?P<count>\d+) (?P<what>(?:[^\s#,]+ ){1,3}?)at ABOUT#m(?P<price>\d+) (?:each|(?:a|an|per) (?P<unit>[^\s#,]+)) (?:is|are|=) (?:about |some |roughly |nearly |around |approximately )?#m(?P<total>\d+) (?P<rest>[^#]*)$",
+        )
+    });
+    let wrong = |found: Captures<'_>| {
+        let (count, price, total) =
+            (claims.group(&found, "count")?, claims.group(&found, "price")?, claims.group(&found, "total")?);
+        let unit = found.name("unit").map(|unit| unit.as_str());
+        let rest: Vec<&str> = found["rest"].split(' ').collect();
+        let fits = match unit {
+            Some(unit) if ["hour", "day", "night", "week", "month", "year"].contains(&unit) => {
+                matches!(rest[..], ["a" | "an" | "per" | "each" | "every", time, ..] if time == unit)
+            }
+            _ => !RATES.contains(&rest[0]),
+        };
+        let about = found[0].contains("about ") || found[0].contains("~ ") || found[0].contains("some ");
+        if !fits || price.0.currency != total.0.currency {
+            return None;
+        }
+        claims.wrong(&[Ok(count), Err('*'), Ok(price)], total, about)
+    };
+    PRICE.captures(&claims.shape).and_then(wrong).into_iter().collect()
+}
+
 /// `EUR 3.2 million from the city and EUR 1.6 million from the fund are EUR 4.8 million together`.
 fn together(claims: &Claims<'_>) -> Vec<String> {
     static LAST: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"^(?P<parts>.*?)(?P<link>is|are|=) ABOUT#m(?P<total>\d+) (?P<rest>[^#]*)$")
+        pattern(
+            r"^(?P<parts>.*?)(?P<link>is|are|=|, (?:and )?(?:together|altogether|in total|in all|total)|,) ABOUT#m(?P<total>\d+) (?P<rest>[^#]*)$",
+        )
     });
     let wrong = |found: Captures<'_>| {
         let (parts, total) = (claims.amounts(&found["parts"])?, claims.group(&found, "total")?);
         let words: Vec<&str> = found["parts"].split(' ').collect();
         let is_all = claims.is_all(found.name("rest")?.start())
+            || found["link"].starts_with(", ")
             || words.first() == Some(&"together")
             || ["add up to", "adds up to", "sum to", "sums to"]
                 .iter()
