@@ -36,7 +36,7 @@ pub enum EvidenceAction {
     Add(Box<AddArgs>),
     /// List the sources; exit with 1 if one does not stand
     Check,
-    /// Remove a source, and what is kept of it
+    /// Remove a source, and what is kept of it; `planexe restore evidence/ID` brings it back
     Remove {
         /// Its id
         #[arg(value_name = "ID")]
@@ -99,11 +99,11 @@ pub fn run(session: &Session, args: &EvidenceArgs) -> Result<u8, Error> {
     let today = clock::now_utc()[..10].parse().expect("BUG: a time begins with a day");
     match &args.action {
         Some(EvidenceAction::Remove { id }) => {
-            evidence::remove(run, id)?;
+            let name = evidence::remove(&store, id)?;
             if session.globals.json {
                 session.print_answer(run, &RemovedView { removed: id })?;
             } else {
-                session.say(&format!("removed `{id}`"));
+                session.say(&format!("removed `{id}`; `planexe restore {name}` brings it back"));
             }
             Ok(exit::DONE)
         }

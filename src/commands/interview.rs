@@ -1,6 +1,7 @@
 //! `planexe interview`: what is missing in a plan, asked question by question.
 
 use std::io::{self, BufRead as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use crate::commands::args::HowArgs;
 use crate::ops::build::{Targets, target_ids};
 use crate::ops::interview::{self, Answered, Aspect, Found, Question};
 use planexe_base::exit::{self, Error};
+use planexe_base::signals;
 use planexe_base::style::{GREEN, RED, Style, YELLOW, clean};
 use planexe_pipeline::open::Opened;
 use planexe_ui::views::table;
@@ -69,6 +71,9 @@ pub fn run(session: &Session, args: &InterviewArgs) -> Result<u8, Error> {
         };
         interview::add(&opened, &args.answers.iter().map(answer).collect::<Vec<_>>())?;
         opened = session.open(false)?;
+    }
+    if !only_looks {
+        leave_while_asking()?;
     }
     let (mut round, mut is_over) = (1, only_looks);
     loop {
@@ -143,6 +148,23 @@ struct Asked {
     is_over: bool,
 }
 
+/// Whether an answer is waited for. What was answered before is in the plan, and nothing else is under way.
+static ASKING: AtomicBool = AtomicBool::new(false);
+
+/// From now on a signal ends planexe on the spot while an answer is waited for.
+fn leave_while_asking() -> Result<(), Error> {
+    let received = signals::listen()?;
+    let listener = move || {
+        for signal in received.forever() {
+            if ASKING.load(Ordering::SeqCst) {
+                std::process::exit(i32::from(exit::of_signal(signal)));
+            }
+        }
+    };
+    std::thread::Builder::new().name("leaving".into()).spawn(listener)?;
+    Ok(())
+}
+
 /// Asks each question; an answer is in the plan before the next one.
 fn ask(session: &Session, opened: &Opened, found: &Found) -> Result<Asked, Error> {
     let mut asked = Asked::default();
@@ -180,7 +202,10 @@ fn answer(text: &str) -> Option<String> {
         let mut stderr = io::stderr().lock();
         write!(stderr, "{text}").and_then(|()| stderr.flush()).ok()?;
         let mut line = Vec::new();
-        if io::stdin().lock().read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+        ASKING.store(true, Ordering::SeqCst);
+        let read = io::stdin().lock().read_until(b'\n', &mut line).unwrap_or(0);
+        ASKING.store(false, Ordering::SeqCst);
+        if read == 0 {
             return None;
         }
         text = match String::from_utf8(line) {

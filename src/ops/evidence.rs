@@ -12,6 +12,7 @@ use planexe_base::style::clean;
 use planexe_pipeline::figures::{
     Fact, Finding, Kept, LONGEST_EXCERPT, Ledger, SOURCE_SCHEMA, Source, Standing, judge, name_of, quotes,
 };
+use planexe_store::{Store, Why};
 
 /// The folder of the run.
 pub const FOLDER: &str = "evidence";
@@ -127,6 +128,15 @@ pub fn keep(run: &Path, ledger: &Ledger, new: &New<'_>, today: Date) -> Result<F
         return Err(refused("the excerpt is not in the source: nothing is cited that is not kept".into())
             .hint("copy the words from the source as they are"));
     }
+    // The person may be a day ahead of UTC.
+    if today.tomorrow().is_ok_and(|tomorrow| new.day > tomorrow) {
+        return Err(refused(format!("the day it was read, {}, is still to come: today is {today}", new.day))
+            .hint("`--good-until` says how long it is to be relied on"));
+    }
+    if let Some(until) = new.good_until.filter(|until| *until < new.day) {
+        return Err(refused(format!("it was read on {}, and was good until {until} only", new.day))
+            .hint("`--good-until` is the last day it is to be relied on"));
+    }
     if new.address.trim().is_empty() || new.address.chars().any(char::is_control) {
         return Err(
             refused("where the source is from is not said in one line".into()).hint("`--from ADDRESS`")
@@ -200,22 +210,26 @@ fn ending(wanted: &str) -> String {
     }
 }
 
-/// Removes a source and what is kept of it.
-pub fn remove(run: &Path, id: &str) -> Result<(), Error> {
-    let folder = run.join(FOLDER);
-    let record = folder.join(format!("{id}.json"));
-    let mut is_there = is_id(id) && fs::remove_durably(&record, Durability::Synced)?;
+/// Removes a source and what is kept of it; both go to history, under the name that is returned.
+pub fn remove(store: &Store, id: &str) -> Result<String, Error> {
+    let record = format!("{id}.json");
     // Also what a kill left without its record: its id is taken.
-    let there = if is_id(id) { fs::list_dir(&folder)? } else { Vec::new() };
-    for (name, kind) in there {
-        if kind != FileKind::Dir && name.to_string_lossy().starts_with(&format!("{id}.")) {
-            is_there |= fs::remove_durably(&folder.join(name), Durability::Synced)?;
-        }
-    }
-    if !is_there {
+    let there = if is_id(id) { fs::list_dir(&store.path(FOLDER))? } else { Vec::new() };
+    let names = there.into_iter().filter(|(_, kind)| *kind != FileKind::Dir);
+    let names = names.map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(&format!("{id}."))).collect();
+    // The record first: what is cited is there as long as it is.
+    names.sort_by_key(|name| *name != record);
+    if names.is_empty() {
         return Err(Error::usage(format!("there is no source `{}`", clean(id)))
             .code("unknown_source")
             .hint("`planexe evidence` lists them"));
     }
-    Ok(())
+    let paths: Vec<String> = names.iter().map(|name| format!("{FOLDER}/{name}")).collect();
+    let name = format!("{FOLDER}/{id}");
+    store.save(&name, Why::Cleaned, &paths, Durability::Synced)?;
+    for path in &paths {
+        fs::remove_durably(&store.path(path), Durability::Synced)?;
+    }
+    Ok(name)
 }

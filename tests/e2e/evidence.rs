@@ -53,7 +53,7 @@ fn a_source_is_kept_compared_and_told_in_the_report_without_a_call() {
     evidence(&space, &[]).exits(0).says(&["holds", "differs", "it does not say EUR 910,000"]);
     evidence(&space, &["check"]).exits(1);
 
-    build(&space, BUSINESS).exits(0).says(&["5 tasks ran"]);
+    build(&space, BUSINESS).exits(0).says(&["6 tasks ran"]);
     assert_eq!(requests(&space, BUSINESS).len(), asked, "a model was asked");
     let html = space.read(&format!("{BUSINESS}/report.html"));
     assert!(html.contains("EUR 1,240,000 &lt;b&gt;net") && !html.contains("<b>net"));
@@ -69,6 +69,11 @@ fn a_source_is_kept_compared_and_told_in_the_report_without_a_call() {
     }
     evidence(&space, &["remove", "call"]).exits(2).says(&["no source `call`"]);
     assert!(space.files(&format!("{BUSINESS}/evidence")).is_empty());
+    // What was removed can be had again, record and source.
+    space.run(&["-C", BUSINESS, "restore", "evidence/call"]).exits(0);
+    assert_eq!(space.files(&format!("{BUSINESS}/evidence")).len(), 2);
+    assert_eq!(space.read(&format!("{BUSINESS}/evidence/call.txt")), "It costs EUR 1,100,000.");
+    evidence(&space, &["remove", "call"]).exits(0).says(&["restore evidence/call"]);
     build(&space, BUSINESS).exits(0);
     assert_eq!(requests(&space, BUSINESS).len(), asked);
     assert_eq!(space.read(&format!("{BUSINESS}/report.md")), plain);
@@ -122,6 +127,13 @@ fn what_was_kept_and_is_another_now_does_not_stand() {
 fn nothing_is_cited_that_is_not_kept() {
     let space = finished(BUSINESS);
     space.write("offer.txt", OFFER);
+    let add = ["add", "cost_2", "--from", "an offer", "--source", "offer.txt", "--excerpt", "EUR 1,240,000"];
+    for (days, says) in [
+        (&["--day", "2999-01-01"][..], "still to come"),
+        (&["--day", "2024-05-02", "--good-until", "2024-05-01"], "good until 2024-05-01 only"),
+    ] {
+        evidence(&space, &[&add[..], days].concat()).exits(2).says(&[says]);
+    }
     for (change, says) in [
         (["cost_99", "an offer", "offer.txt", "EUR 1,240,000"], "no fact `cost_99`"),
         (["cost_2", "an offer", "offer.txt", "EUR 1,250,000"], "the excerpt is not in the source"),

@@ -123,8 +123,11 @@ fn an_answer_is_in_the_plan_before_the_next_question() {
     terminal.shows("Which budget?", 1);
     terminal.types("1\n");
     terminal.shows("Which location?", 1);
+    let told = std::time::Instant::now();
     terminal.signal(Signal::INT);
     assert_eq!(terminal.ends().0, Some(130));
+    // Nothing is under way while it asks: it has not to be ended by force, which takes a second and a half.
+    assert!(told.elapsed() < std::time::Duration::from_millis(1400), "{:?}", told.elapsed());
     assert!(space.read("plan.txt").ends_with(": EUR 40,000\n"));
 }
 
