@@ -117,7 +117,7 @@ pub fn run(session: &Session, args: &TouchArgs) -> Result<u8, Error> {
                 return Err(refused(vec![format!("`{}`: {why}", unit.name).into()]));
             }
         }
-        let how = Adopting { by: By::Touch, user: Some(&user) };
+        let how = Adopting { by: By::Touch, user: Some(&user), plan: None };
         let tasks: Vec<_> = stale.iter().map(|(_, id, judgement)| (&units.graph[*id], judgement)).collect();
         touch::adopt(project, store, &index, &tasks, &how)
             .map_err(|error| Error::new(Kind::Internal, "not all of them could be marked").because(&error))?;

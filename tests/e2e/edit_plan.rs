@@ -176,6 +176,48 @@ fn an_editor_edits_and_one_that_fails_changes_nothing() {
     assert_eq!(space.files(".planexe/edit"), [""; 0]);
 }
 
+#[test]
+fn a_template_is_told_what_was_kept() {
+    let server = FakeLlm::new();
+    let space = built(&server);
+    let tasks = space.read("pipeline.toml");
+    let template = "{% for kept in kept_tasks %}{{ kept.task }}:{{ kept.gone | join(',') }};{% endfor %}.";
+    let show = |task: &str| {
+        let inputs = "inputs = { b = \"b.txt\", c = \"c.txt\" }";
+        format!("\n[task.{task}]\n{inputs}\noutputs = [\"{task}.txt\"]\ntemplate = \"{template}\"\n")
+    };
+    space.write("pipeline.toml", format!("{tasks}{}", show("show")));
+    let dated = "A bridge\nover the river by 1 March 2027.\n";
+    space.write("plan.txt", dated);
+    space.build();
+    let asked = server.counts();
+    let shows = |wanted: &str| {
+        space.build();
+        assert_eq!(space.read("show.txt"), wanted);
+        assert_eq!(server.counts(), asked);
+        space.assert_nothing_to_do(&server);
+    };
+    shows(".");
+    let edit = |text: &str| {
+        space.write("new.txt", text);
+        space.run(&["edit-plan", "--set", "new.txt", "--none"]).exits(0);
+    };
+    edit(NEW);
+    assert_eq!(space.done("a.txt")["kept"]["gone"], json!(["1 March 2027", "March 2027"]));
+    // `b` reads the plan; `c` reads only what was kept, and is as new as that.
+    shows("a:1 March 2027,March 2027;b:1 March 2027,March 2027;.");
+    // A date that comes back is not gone, and the text from the beginning is what was answered.
+    edit("A bridge\nover the lake by 1 March 2027.\n");
+    shows("a:;b:;.");
+    edit(dated);
+    shows(".");
+    assert_eq!(space.done("a.txt")["kept"], Value::Null);
+    // Marked by hand after an edit by hand; what was in the plan then is not known.
+    space.write("plan.txt", NEW);
+    space.run(&["touch", "a", "b"]).exits(0);
+    shows("a:;b:;.");
+}
+
 /// A text that was typed is nowhere else: an edit that cannot be carried out keeps it, and says where.
 #[test]
 fn a_typed_text_outlives_an_edit_that_comes_to_nothing() {

@@ -39,6 +39,7 @@ mod fallback;
 mod faults;
 mod flagship;
 mod flagship_figures;
+mod flagship_kept;
 mod flagship_moved;
 mod flagship_options;
 mod forced_end;

@@ -188,6 +188,16 @@ pub struct Imported {
     pub by_version: String,
 }
 
+/// A result that was kept when what it was made from changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Digest over the files it was made from, so that it is no longer one when they are as they were.
+    pub made_from: Digest,
+    /// Figures and dates that the plan had then and has no more, where `edit-plan` kept it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
+}
+
 /// A file a task was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InputRecord {
@@ -246,6 +256,9 @@ pub struct Done {
     /// Where it came from, if another program made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// It was made from other inputs than [`Done::inputs`], and kept by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// The evaluation it passed, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Evaluation>")]

@@ -5,10 +5,13 @@ use crate::runner::isolated::accepted_by_hand;
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_base::message::Message;
-use planexe_base::record::{By, Done, Marker, OutputRecord, SCHEMA, State, Status};
+use planexe_base::record::{
+    By, Digest, Done, InputRecord, Kept, Marker, OutputRecord, SCHEMA, State, Status,
+};
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Content;
 use planexe_pipeline::check;
+use planexe_pipeline::figures;
 use planexe_pipeline::project::Project;
 use planexe_store::index::Index;
 use planexe_store::{Candidate, Checkpoint, Store, Success, Why, commit};
@@ -20,6 +23,8 @@ pub struct Adopting<'a> {
     pub by: By,
     /// The user, where one typed it.
     pub user: Option<&'a str>,
+    /// The former and the present text of the plan, where it was edited.
+    pub plan: Option<(&'a str, &'a str)>,
 }
 
 /// Why a task's outputs cannot be taken as they are, each with what is wrong; nothing if they can.
@@ -183,6 +188,33 @@ pub fn adopt(
     tasks.iter().try_for_each(|(task, _)| store.forget_passed(&task.name))
 }
 
+/// What is told of a result that stays as it is though what it was made from changed; nothing if its outputs are others
+/// than they were made, or if the files are again those it was made from.
+fn kept(former: &Done, inputs: &[InputRecord], outputs: &[OutputRecord], how: &Adopting<'_>) -> Option<Kept> {
+    let digest = |inputs: &[InputRecord]| {
+        let mut lines: Vec<String> =
+            inputs.iter().map(|it| format!("{}\0{}\n", it.path, it.blake3)).collect();
+        lines.sort();
+        Digest::of(lines.concat().as_bytes())
+    };
+    let is_same = |output: &OutputRecord| former.outputs.iter().any(|it| it.blake3 == output.blake3);
+    let made_from =
+        former.kept.as_ref().map_or_else(|| digest(&former.inputs), |kept| kept.made_from.clone());
+    if made_from == digest(inputs) || !outputs.iter().all(is_same) {
+        return None;
+    }
+    let mut gone = former.kept.as_ref().map(|kept| kept.gone.clone()).unwrap_or_default();
+    if let Some((old, new)) = how.plan {
+        gone.retain(|said| !figures::gone(said, new).is_empty());
+        for said in figures::gone(old, new) {
+            if !gone.contains(&said) {
+                gone.push(said);
+            }
+        }
+    }
+    Some(Kept { made_from, gone })
+}
+
 /// The records of a task that is taken as it is; its outputs are kept.
 fn adopted(
     project: &Project,
@@ -224,7 +256,7 @@ fn adopted(
         task: task.name.clone(),
         fingerprint,
         parts,
-        inputs,
+        inputs: inputs.clone(),
         outputs: outputs.clone(),
         completed_utc: now.clone(),
         by: how.by,
@@ -234,6 +266,7 @@ fn adopted(
         call: candidate.map_or_else(|| former?.call.clone(), |it| it.call.clone()),
         sample: candidate.map_or_else(|| former.is_some_and(|done| done.sample), |it| it.sample),
         imported: former.and_then(|done| done.imported.clone()),
+        kept: former.and_then(|done| kept(done, &inputs, &outputs, how)),
         eval: None,
         other: serde_json::Map::new(),
     };

@@ -173,7 +173,7 @@ impl StaleReason {
     pub fn is_own(&self) -> bool {
         match self {
             StaleReason::Changed { part, .. } => {
-                let of_others = [ORDER, PATHS, "item", "index", "samples", "fingerprint"];
+                let of_others = [ORDER, PATHS, "item", "index", "samples", "kept_tasks", "fingerprint"];
                 !part.starts_with("input.") && !of_others.contains(&part.as_str())
             }
             StaleReason::ModelChanged { .. } => true,
@@ -253,6 +253,7 @@ fn part_text(part: &str) -> String {
             "human" => "what the person is asked".into(),
             "item" => "the item".into(),
             "samples" => "which tasks before it have sample answers".into(),
+            "kept_tasks" => "which tasks before it were kept on other inputs".into(),
             ORDER => "the order of the inputs".into(),
             PATHS => "the paths of the inputs".into(),
             "message" => "the message".into(),

@@ -41,6 +41,7 @@ fn done(made_of: &Fingerprint, outputs: &[(&str, &str)]) -> Done {
         call: None,
         sample: false,
         imported: None,
+        kept: None,
         eval: None,
         other: serde_json::Map::new(),
     }

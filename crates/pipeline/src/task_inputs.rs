@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use minijinja::{ErrorKind, Value};
+use serde::Serialize;
 
 use crate::input_files::Files;
 use crate::project::{Project, uses};
@@ -19,7 +20,7 @@ use planexe_store::index::Index;
 /// A file's content, where it was read, and its digest.
 type ReadFile = (Option<Arc<[u8]>>, Digest);
 
-pub use crate::texts::SAMPLES;
+pub use crate::texts::{KEPT_TASKS, SAMPLES};
 
 /// The inputs of a task as read.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +33,17 @@ pub struct Inputs {
     read: BTreeMap<String, ReadFile>,
     /// Tasks before it that are done with an answer to another prompt; known if a template asks for them.
     pub samples: Vec<String>,
+    /// Tasks before it that a person kept though what they were made from changed; known if a template asks for them.
+    pub kept: Vec<KeptTask>,
+}
+
+/// A task that was kept though what it was made from changed, as a template sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeptTask {
+    /// `task` or `task[key]`.
+    pub task: String,
+    /// Figures and dates that the plan had then and has no more, where they are known.
+    pub gone: Vec<String>,
 }
 
 /// Why inputs cannot be given to a task.
@@ -235,6 +247,9 @@ impl Inputs {
         context.insert("task".into(), Value::from(project.spec(task).shown_name()));
         if uses(SAMPLES) && !context.contains_key(SAMPLES) {
             context.insert(SAMPLES.into(), Value::from_serialize(&self.samples));
+        }
+        if uses(KEPT_TASKS) && !context.contains_key(KEPT_TASKS) {
+            context.insert(KEPT_TASKS.into(), Value::from_serialize(&self.kept));
         }
         if project.spec(task).sequential && !context.contains_key("previous") {
             context.insert("previous".into(), Value::from(""));

@@ -254,6 +254,7 @@ mod fixtures {
             call: None,
             sample: false,
             imported: None,
+            kept: None,
             eval: None,
             other: Default::default(),
         }

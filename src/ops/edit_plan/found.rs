@@ -15,6 +15,7 @@ use planexe_engine::graph::{Graph, TaskId};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::input_files::has_outputs;
 use planexe_pipeline::open::{Named, Opened};
+use planexe_pipeline::project::{Project, Recipe};
 use planexe_query::selection::{Part, Unit, Units, judge};
 use planexe_query::task_state::reasons;
 use planexe_store::index::Index;
@@ -172,7 +173,10 @@ impl Found {
     ) -> Result<Vec<Unit>, Error> {
         let Choice { goes, untouched } = self.choose(opened, answer)?;
         let (mut kept, mut cannot) = (Vec::new(), Vec::new());
-        for hit in self.hits.iter().filter(|hit| !goes(hit) && !self.carried.contains(&hit.name)) {
+        let stays = |hit: &&Hit| {
+            !goes(hit) && !self.carried.contains(&hit.name) && !is_free(&opened.project, &self.graph, hit.id)
+        };
+        for hit in self.hits.iter().filter(stays) {
             let faults = touch::faults(&opened.project, &opened.store, &self.graph[hit.id], &hit.judgement);
             match faults.into_iter().next() {
                 None => kept.push(hit.name.clone()),
@@ -235,6 +239,17 @@ impl Found {
             }
         })
     }
+}
+
+/// Whether it costs nothing to make a task again, nor anything that follows from it: so it is never kept, and what it shows
+/// is of the plan as it is.
+fn is_free(project: &Project, graph: &Graph, id: TaskId) -> bool {
+    let costs = |id: TaskId| {
+        let spec = project.spec(&graph[id]);
+        spec.eval.is_some() || !matches!(spec.recipe, Recipe::Template(_) | Recipe::Gate(_))
+    };
+    let after = graph.downstream(&[id]);
+    !costs(id) && !graph.ids().any(|other| after[other.index()] && costs(other))
 }
 
 /// What an answer means.

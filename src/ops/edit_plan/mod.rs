@@ -85,7 +85,8 @@ impl PlanChange<'_> {
         let user = session.user();
         let names: HashSet<&String> = view.kept.iter().collect();
         let kept: Vec<&Hit> = found.hits.iter().filter(|hit| names.contains(&hit.name)).collect();
-        let how = Adopting { by: By::Touch, user: Some(&user) };
+        let (old_text, new_text) = (String::from_utf8_lossy(old), String::from_utf8_lossy(new));
+        let how = Adopting { by: By::Touch, user: Some(&user), plan: Some((&old_text, &new_text)) };
         let tasks: Vec<_> = kept.iter().map(|hit| (&found.graph[hit.id], &hit.judgement)).collect();
         touch::adopt(project, store, &index, &tasks, &how).map_err(|error| {
             Error::new(Kind::Internal, "what is kept could not all be marked").because(&error)

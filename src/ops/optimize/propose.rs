@@ -13,7 +13,7 @@ use planexe_base::fs::{self, Durability};
 use planexe_base::record::{Digest, State};
 use planexe_pipeline::manifest::inputs;
 use planexe_pipeline::manifest::types::Compare;
-use planexe_pipeline::task_inputs::{SAMPLES, json_of};
+use planexe_pipeline::task_inputs::{KEPT_TASKS, SAMPLES, json_of};
 use planexe_pipeline::template::{self as render, Source};
 use planexe_prompt_lab::Variant;
 use planexe_prompt_lab::cells::is_own;
@@ -150,7 +150,7 @@ pub(super) fn names(bench: &Bench<'_>) -> BTreeSet<String> {
     let table = bench.subject.table();
     let mut names: BTreeSet<String> =
         inputs::names(&table.inputs).into_iter().map(|(name, _)| name).collect();
-    names.extend(["inputs", "vars", "task", SAMPLES].map(str::to_owned));
+    names.extend(["inputs", "vars", "task", SAMPLES, KEPT_TASKS].map(str::to_owned));
     if table.foreach.is_some() {
         names.extend(["item", "key", "index"].map(str::to_owned));
     }

@@ -9,7 +9,7 @@ use minijinja::Value;
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs;
 use planexe_base::message::Message;
-use planexe_base::record::{Digest, Failure, InputRecord, MadeWith, Marker, Status};
+use planexe_base::record::{Digest, Done, Failure, InputRecord, MadeWith, Marker, Status};
 use planexe_base::style;
 use planexe_engine::fingerprint::Fingerprint;
 use planexe_engine::graph::{self, Graph, Task, TaskId};
@@ -18,7 +18,7 @@ use planexe_llm::attachment::Attachment;
 use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::input_files::{Files, Finder};
 use planexe_pipeline::project::{Project, Recipe, Spec};
-use planexe_pipeline::task_inputs::{InputError, Inputs, SAMPLES};
+use planexe_pipeline::task_inputs::{InputError, Inputs, KEPT_TASKS, KeptTask, SAMPLES};
 use planexe_pipeline::template as render;
 use planexe_store::index::Index;
 use planexe_store::sidecar::{Sidecar, StatusRead};
@@ -188,7 +188,7 @@ impl StaleCheck<'_> {
         models: &[MadeWith],
         rules: Rules,
     ) -> Option<Decision> {
-        if rules.by_mtime || spec.when.is_some() || spec.uses(SAMPLES) {
+        if rules.by_mtime || spec.when.is_some() || spec.uses_records() {
             return None;
         }
         let (made, inputs) = self.make(graph, &graph[id], spec, judgement).ok()??;
@@ -335,6 +335,9 @@ impl StaleCheck<'_> {
         if spec.uses(SAMPLES) {
             inputs.samples = self.samples(graph, task);
         }
+        if spec.uses(KEPT_TASKS) {
+            inputs.kept = self.kept_tasks(graph, task);
+        }
         if let Some(when) = &spec.when {
             let context =
                 inputs.context(self.project, task, &when.names).map_err(InputError::into_failure)?;
@@ -351,23 +354,47 @@ impl StaleCheck<'_> {
 
     /// The tasks before a task that are done with an answer to another prompt.
     fn samples(&self, graph: &Graph, task: &Task) -> Vec<String> {
+        let sample = |other: &Task, done: Box<Done>| {
+            let of_prompt = self.project.spec(other).recipe.prompt().is_some();
+            (of_prompt && done.sample).then(|| other.name.clone())
+        };
+        let mut names = self.done_before(graph, task, sample);
+        names.sort();
+        names
+    }
+
+    /// The tasks before a task that a person kept though what they were made from changed. Not those that only put
+    /// together what others said.
+    fn kept_tasks(&self, graph: &Graph, task: &Task) -> Vec<KeptTask> {
+        let kept = |other: &Task, done: Box<Done>| {
+            let says = !matches!(self.project.spec(other).recipe, Recipe::Template(_) | Recipe::Gate(_));
+            let kept = done.kept.filter(|_| says)?;
+            Some(KeptTask { task: other.name.clone(), gone: kept.gone })
+        };
+        let mut tasks = self.done_before(graph, task, kept);
+        tasks.sort_by(|one, other| one.task.cmp(&other.task));
+        tasks
+    }
+
+    /// What the records of the tasks before a task tell, direct and indirect ones.
+    fn done_before<T>(
+        &self,
+        graph: &Graph,
+        task: &Task,
+        tell: impl Fn(&Task, Box<Done>) -> Option<T>,
+    ) -> Vec<T> {
         let needs: Vec<TaskId> = task.needs.iter().map(|need| need.task).collect();
         let mask = graph.upstream(&needs);
         let before = graph.ids().filter(|id| match graph[*id].kind {
             graph::Kind::Instance { family } => mask[id.index()] || mask[family.index()],
-            _ => mask[id.index()],
+            graph::Kind::Single => mask[id.index()],
+            _ => false,
         });
-        let before = before.map(|id| &graph[id]);
-        let is_sample = |other: &&Task| {
-            let first = other.outputs.first();
-            let of_prompt = matches!(other.kind, graph::Kind::Single | graph::Kind::Instance { .. })
-                && self.project.spec(other).recipe.prompt().is_some();
-            let done = first.filter(|_| of_prompt).map(|first| self.store.read_done(first));
-            matches!(done, Some(Marker::Valid(done)) if done.sample)
+        let told = |id: TaskId| match self.store.read_done(graph[id].outputs.first()?) {
+            Marker::Valid(done) => tell(&graph[id], done),
+            _ => None,
         };
-        let mut names: Vec<String> = before.filter(is_sample).map(|other| other.name.clone()).collect();
-        names.sort();
-        names
+        before.filter_map(told).collect()
     }
 
     /// make's rule: an input newer than an output.

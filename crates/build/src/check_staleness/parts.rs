@@ -11,7 +11,7 @@ use planexe_engine::graph::{Kind, Task};
 use planexe_pipeline::input_files::Files;
 use planexe_pipeline::items;
 use planexe_pipeline::project::{CommandSpec, EvalSpec, Line, PromptSpec, Recipe, Spec, Template};
-use planexe_pipeline::task_inputs::{InputError, Inputs, SAMPLES};
+use planexe_pipeline::task_inputs::{InputError, Inputs, KEPT_TASKS, KeptTask, SAMPLES};
 
 /// `$in` and `inputs` have the inputs in order, and by their paths.
 fn add_arguments(mut labelled: Vec<(&Files, &str)>, fingerprint: &mut Fingerprint) {
@@ -201,6 +201,11 @@ impl StaleCheck<'_> {
         }
         if uses(SAMPLES) && !inputs.samples.is_empty() {
             fingerprint.add(SAMPLES, inputs.samples.join("\0").as_bytes());
+        }
+        if uses(KEPT_TASKS) && !inputs.kept.is_empty() {
+            let told = |kept: &KeptTask| format!("{}\0{}", kept.task, kept.gone.join("\0"));
+            let told: Vec<String> = inputs.kept.iter().map(told).collect();
+            fingerprint.add(KEPT_TASKS, told.join("\n").as_bytes());
         }
         for (name, value) in &self.project.vars {
             if template.uses(&format!("vars.{name}")) || template.names.contains("vars") {

@@ -5,7 +5,6 @@ use planexe_base::fs::{self, FsError};
 use planexe_engine::graph::{Graph, TaskId};
 use planexe_pipeline::items;
 use planexe_pipeline::project::Recipe;
-use planexe_pipeline::task_inputs::SAMPLES;
 use planexe_store::index::is_racy;
 use planexe_store::sidecar::Sidecar;
 
@@ -17,7 +16,7 @@ impl StaleCheck<'_> {
         let task = &graph[id];
         let first = task.outputs.first()?;
         // It rests on the records of all that is before it, too.
-        if self.project.spec(task).uses(SAMPLES) {
+        if self.project.spec(task).uses_records() {
             return None;
         }
         let mut hasher = blake3::Hasher::new();

@@ -22,7 +22,6 @@ use planexe_llm::retry::Budgets;
 use planexe_pipeline::eval_score::Evaluation;
 use planexe_pipeline::input_files::Finder;
 use planexe_pipeline::project::Recipe;
-use planexe_pipeline::task_inputs::SAMPLES;
 use planexe_store::logs::FailureLine;
 use planexe_store::null_build::UpToDate;
 use planexe_store::{Anew, Store};
@@ -100,7 +99,7 @@ impl Build<'_> {
         let (engine, known) = (&self.engine, self.judging.caches().known().filter(|_| !self.wanted.force));
         let one = |&(task, shallow): &(TaskId, bool)| {
             let known = !shallow
-                && !self.project.spec(&graph[task]).uses(SAMPLES)
+                && !self.project.spec(&graph[task]).uses_records()
                 && graph.rival(task).is_none()
                 && known.is_some_and(|known| is_known(engine, known, task));
             (task, if known { None } else { judge_one(&judge, graph, task, shallow) })
@@ -271,7 +270,7 @@ impl Build<'_> {
     pub(super) fn adopt(&mut self, id: TaskId, judgement: &Judgement) -> Result<(), FsError> {
         self.begin()?;
         let task = self.engine.graph()[id].clone();
-        let how = Adopting { by: By::Touch, user: None };
+        let how = Adopting { by: By::Touch, user: None, plan: None };
         touch::adopt(self.project, &self.ctx.store, &self.ctx.index, &[(&task, judgement)], &how)?;
         output_times::renew(self.project, &self.ctx.store, &task.outputs)?;
         self.record(id);

@@ -162,6 +162,7 @@ fn done_record(job: &Job, made: &Made, then: Option<&Success>, eval: Option<serd
         call: made.call.clone(),
         sample: made.sample,
         imported: made.imported.clone(),
+        kept: None,
         eval,
         other: job.other.done.clone(),
     }

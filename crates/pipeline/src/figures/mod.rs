@@ -6,6 +6,7 @@ mod dates;
 mod edits;
 mod evidence;
 mod facts;
+mod former;
 mod formula;
 mod languages;
 mod lists;
@@ -28,6 +29,7 @@ pub use evidence::{
     quotes,
 };
 pub use facts::{Fact, FactFault, Ledger};
+pub use former::{gone, still};
 pub use formula::Amount;
 pub use moved::{Move, dates_of};
 pub use number::Number;

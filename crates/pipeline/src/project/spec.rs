@@ -10,6 +10,7 @@ use super::Endpoint;
 use crate::check::{CompiledCheck, CompiledSchema};
 use crate::manifest::types::{GateAction, OnMergeFailure, Resources, Retry};
 use crate::template::{self as render, RenderError, Source};
+use crate::texts::{KEPT_TASKS, SAMPLES};
 use planexe_base::record::{Digest, MadeWith};
 
 /// A task as declared.
@@ -99,6 +100,11 @@ impl Spec {
         let asked = self.prompts().flat_map(|prompt| prompt.system.iter().chain([&prompt.prompt]));
         own.into_iter().chain(outputs).chain(asked).any(|template| template.uses(name))
             || self.when.as_ref().is_some_and(|when| when.uses(name))
+    }
+
+    /// Whether what it renders rests on the records of the tasks before it, and not on files alone.
+    pub fn uses_records(&self) -> bool {
+        self.uses(SAMPLES) || self.uses(KEPT_TASKS)
     }
 
     /// The task's name, as templates see it.

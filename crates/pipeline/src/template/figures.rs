@@ -19,6 +19,8 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("uncited", uncited);
     env.add_filter("misstated", misstated);
     env.add_filter("line_with", line_with);
+    env.add_filter("still", still);
+    env.add_filter("gone", gone);
     env.add_filter("date_faults", date_faults);
     env.add_filter("edited", edited);
     env.add_filter("sources", sources);
@@ -70,6 +72,16 @@ fn misstated(text: String, list: &Value) -> Result<Value, Error> {
 /// The first line of a text that has an amount; none if it has not.
 fn line_with(text: String, amount: String) -> Option<usize> {
     figures::line_with(&text, &amount)
+}
+
+/// The figures and dates that a text has and another one has not.
+fn gone(text: String, now: String) -> Vec<String> {
+    figures::gone(&text, &now)
+}
+
+/// The lines of a text that still state figures or dates of a list, each as the list has it.
+fn still(text: String, gone: Vec<String>) -> Value {
+    Value::from_serialize(figures::still(&text, &gone))
 }
 
 /// The sources in `evidence/`, a list of files, with what they say of the facts of a list. None is too old here: what a

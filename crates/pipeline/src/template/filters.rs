@@ -25,6 +25,8 @@ pub const NAMES: [&str; 19] = [
     "fromtoml",
     "given_dates",
     "line_with",
+    "gone",
+    "still",
     "mentions",
     "misstated",
     "moved",

@@ -23,6 +23,9 @@ pub use schema::place_in_json;
 /// What a template names the tasks before its own by that are done with an answer to another prompt.
 pub const SAMPLES: &str = "samples";
 
+/// What a template names those by that a person kept though what they were made from changed.
+pub const KEPT_TASKS: &str = "kept_tasks";
+
 /// Largest text file that is read.
 const LARGEST: u64 = 64 << 20;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Loader;
-use super::SAMPLES;
 use super::schema::offset;
+use super::{KEPT_TASKS, SAMPLES};
 use crate::key_path;
 use crate::manifest::diagnostic::{At, Diagnostic, list_of, suggest, worth_a_search};
 use crate::manifest::inputs::{NamedInput, named};
@@ -32,7 +32,7 @@ impl Loader<'_> {
     pub(super) fn names(&self, name: &str, task: &Task) -> BTreeSet<String> {
         let mut names: BTreeSet<String> =
             named(&task.inputs, &TablePath::task(name)).into_iter().map(|input| input.name).collect();
-        names.extend(["inputs", "vars", "task", SAMPLES].map(str::to_owned));
+        names.extend(["inputs", "vars", "task", SAMPLES, KEPT_TASKS].map(str::to_owned));
         if task.foreach.is_some() {
             names.extend(["item", "key", "index"].map(str::to_owned));
             if task.sequential {

@@ -165,6 +165,7 @@ mod tests {
             call: None,
             sample: false,
             imported: None,
+            kept: None,
             eval: None,
             other: Default::default(),
         }

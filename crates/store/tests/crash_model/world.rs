@@ -261,6 +261,7 @@ impl World {
             call: None,
             sample: false,
             imported: None,
+            kept: None,
             eval: None,
             other: Default::default(),
         };
