@@ -189,7 +189,7 @@ pub struct Imported {
 }
 
 /// A result that was kept when what it was made from changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// Digest over the files it was made from, so that it is no longer one when they are as they were.
     pub made_from: Digest,

@@ -11,7 +11,7 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 21] = [
     "addresses",
     "arithmetic",
     "date_faults",
@@ -24,14 +24,14 @@ pub const NAMES: [&str; 19] = [
     "fromjsonl",
     "fromtoml",
     "given_dates",
-    "line_with",
     "gone",
-    "still",
+    "line_with",
     "mentions",
     "misstated",
     "moved",
     "printable",
     "sources",
+    "still",
     "uncited",
 ];
 
