@@ -267,6 +267,9 @@ fn planted_errors_are_found_and_mended_and_nothing_else_is() {
         "decision_register.md",
         "pitch.md",
         "pitch_raw.json",
+        // The answer that brings the faults is a sample, and what tells of quality says so.
+        "plan_summary.json",
+        "quality.json",
         "repairs.json",
         "repairs_checked_1.json",
         "repairs_round_1.json",
@@ -552,8 +555,11 @@ fn what_happens_to_a_finished_plan_costs_the_calls_it_must() {
         let cost = calls(&space, PERSONAL) - before;
         assert!((least..=most).contains(&cost), "{what}: {cost} calls");
         let differ = differing(&whole, &made(&space, PERSONAL));
-        // A recorded answer to another prompt is a sample, and the report says so.
-        let wanted: &[&str] = if what == "a prompt edited" { &["report.html", "report.md"] } else { &[] };
+        // A recorded answer to another prompt is a sample, and what tells of quality says so.
+        let wanted: &[&str] = match what {
+            "a prompt edited" => &["plan_summary.json", "quality.json", "report.html", "report.md"],
+            _ => &[],
+        };
         assert_eq!(differ, wanted, "{what}");
         space.run(&["-C", PERSONAL, "build", "-q"]).exits(0);
     }
