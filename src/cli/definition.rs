@@ -210,7 +210,7 @@ pub enum Command {
     /// chrome://tracing reads it too.
     #[command(after_help = TRACE_EXAMPLES)]
     Trace(commands::trace::TraceArgs),
-    /// Print the JSON Schema of pipeline.toml, for editors
+    /// Print the JSON Schema of pipeline.toml, or of an answer
     Schema(commands::schema::SchemaArgs),
     /// Show and bind which key may go to which host
     #[command(after_help = KEYS_EXAMPLES)]

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
+use crate::json_answers::TASKS;
 use crate::support::{Answer, FakeLlm, Space, until};
 
 /// The schemas, as the program prints them, and which of their parts were met.
@@ -122,30 +123,8 @@ impl Schemas {
     }
 }
 
-const TASKS: &str = r#"
-[pipeline]
-plan = "plan.txt"
-
-[task.a]
-inputs = ["plan.txt"]
-outputs = ["a.txt"]
-prompt = "TASK=a\n{{ plan }}"
-
-[task.people]
-outputs = ["people.json"]
-template = '["ann", "bob"]'
-
-[task.each]
-foreach = { file = "people.json" }
-inputs = ["a.txt"]
-outputs = ["each/{{ key }}.txt"]
-prompt = "{{ item }} {{ a }}\nTASK=each"
-
-[task.bad]
-inputs = ["a.txt"]
-outputs = ["bad.txt"]
-prompt = "TASK=bad\n{{ a }}"
-
+/// Beside those of [`TASKS`]: what follows a failure, gates, an executor and a service.
+const MORE: &str = r#"
 [task.after_bad]
 inputs = ["bad.txt"]
 outputs = ["after_bad.txt"]
@@ -165,11 +144,6 @@ gate = { fail_if = "{{ true }}", action = "warn", message = "Oh." }
 when = "{{ false }}"
 outputs = ["if_not.txt"]
 command = "true > $out"
-
-[task.sign]
-inputs = ["a.txt"]
-outputs = ["sign.txt"]
-human = "Read a.txt"
 
 [task.far]
 outputs = ["far.txt"]
@@ -193,7 +167,7 @@ fn every_answer_and_every_event_is_as_the_schema_says() {
         "bad" => Answer::error(400, "no such field"),
         _ => Answer::Default,
     });
-    let space = Space::with(&server, TASKS);
+    let space = Space::with(&server, &format!("{TASKS}{MORE}"));
     space.write("plan.txt", "A bridge.");
     space.write("new.txt", "A longer bridge.");
     space.write("facts.json", r#"{"facts": [{"id": "rent", "value": 1450, "unit": "EUR"}]}"#);

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::support::{Answer, FakeLlm, Space};
 
-const TASKS: &str = r#"
+/// Tasks that end in every common way.
+pub(crate) const TASKS: &str = r#"
 [pipeline]
 plan = "plan.txt"
 
@@ -24,7 +25,7 @@ template = '["ann", "bob"]'
 foreach = { file = "people.json" }
 inputs = ["a.txt"]
 outputs = ["each/{{ key }}.txt"]
-prompt = "TASK=each {{ item }}\n{{ a }}"
+prompt = "{{ item }} {{ a }}\nTASK=each"
 
 [task.bad]
 inputs = ["a.txt"]

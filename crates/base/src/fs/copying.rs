@@ -48,8 +48,8 @@ pub fn copy_to_private_temp(from: &Path, dir: &Path, durability: Durability) -> 
     copy_as(from, temp, |_| Some(0o600), durability)
 }
 
-/// Copies a regular file to a temporary name beside `target`, with the target's permissions: [`write_beside`](super::write_beside) of what
-/// may be large.
+/// Copies a regular file to a temporary name beside `target`, with the target's permissions:
+/// [`write_beside`](super::write_beside) of what may be large.
 pub fn copy_beside(from: &Path, target: &Path, durability: Durability) -> Result<PathBuf> {
     copy_as(from, temp_beside(target), |_| mode_of(target), durability)
 }
