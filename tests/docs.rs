@@ -8,7 +8,7 @@ mod numbers;
 use std::collections::{BTreeSet, HashSet};
 
 use planexe_base::call::Usage;
-use planexe_base::event::{Kind, Summary};
+use planexe_base::event::{Kind, Queued, Summary};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::record::Failure;
 use planexe_llm::Class;
@@ -198,6 +198,8 @@ fn events() -> Vec<Kind> {
     let (pipeline, run_id_dir, recipe) = (message.clone(), message.clone(), message.clone());
     let (doing, next, output) = (message.clone(), message.clone(), model.clone());
     let summary = Summary::default();
+    let [executor, submitted_utc, began_utc] = ["farm", "t", "t"].map(str::to_owned);
+    let queued = Queued { executor, submitted_utc, began_utc };
     let all = vec![
         Kind::PipelineStarted { schema: 1, pipeline, run_id_dir, steps_total: 1 },
         Kind::TaskStale { task: task.clone(), reasons: vec![] },
@@ -216,6 +218,8 @@ fn events() -> Vec<Kind> {
             sample: false,
             partial: false,
             output,
+            passed_utc: Some(message.clone()),
+            queued: Some(queued.clone()),
         },
         Kind::TaskFailed {
             task: task.clone(),
@@ -224,6 +228,7 @@ fn events() -> Vec<Kind> {
             failure,
             blocked: 1,
             kept: true,
+            queued: Some(queued.clone()),
         },
         Kind::TaskSkipped { task: task.clone() },
         Kind::TaskWaiting { task: task.clone(), message: message.clone().into() },
@@ -236,7 +241,12 @@ fn events() -> Vec<Kind> {
         Kind::BatchSubmitted { model: "m".to_owned(), batch: "b".to_owned(), calls: 1 },
         Kind::BatchEnded { model: "m".to_owned(), batch: "b".to_owned(), calls: 1, answered: 1 },
         Kind::BatchStuck { model: "m".to_owned(), batch: "b".to_owned(), message: message.clone() },
-        Kind::ServiceChanged { service: "s".to_owned(), state: "ready".to_owned(), message: message.clone() },
+        Kind::ServiceChanged {
+            service: "s".to_owned(),
+            state: "ready".to_owned(),
+            message: message.clone(),
+            queued: Some(queued),
+        },
         Kind::PipelinePaused { message: message.clone() },
         Kind::PipelineCompleted { summary: summary.clone() },
         Kind::PipelineFailed { summary: summary.clone() },

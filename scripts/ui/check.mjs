@@ -92,6 +92,27 @@ async function open(url, ...look) {
 }
 const click = (page, name, within = 'body') => page.eval(`(() => { const found = [...document.querySelector(${JSON.stringify(within)}).querySelectorAll('button')].find((one) => one.textContent === ${JSON.stringify(name)} && !one.disabled); found?.click(); return !!found; })()`);
 const state = (page, task) => `planexe.states.get(${JSON.stringify(task)})`;
+// What a screen reader has: everything that is read or used has a name, and what changes is told.
+const NAMED = new Set(['button', 'link', 'textbox', 'searchbox', 'region', 'table', 'image', 'img', 'navigation', 'DisclosureTriangle']);
+async function told(tab, what) {
+  const { nodes } = await tab.send('Accessibility.getFullAXTree');
+  const seen = nodes.filter((node) => !node.ignored);
+  const of = (role) => seen.filter((node) => node.role?.value === role);
+  const property = (node, name) => node.properties?.find((one) => one.name === name)?.value.value;
+  const nameless = seen.filter((node) => NAMED.has(node.role?.value) && !node.name?.value?.trim());
+  const unnamed = [];
+  for (const { role, backendDOMNodeId } of nameless) {
+    const { object } = await tab.send('DOM.resolveNode', { backendNodeId: backendDOMNodeId });
+    const { result } = await tab.send('Runtime.callFunctionOn', { objectId: object.objectId, functionDeclaration: 'function () { return this.outerHTML.slice(0, 160); }', returnByValue: true });
+    unnamed.push(`${role.value}: ${result.value}`);
+  }
+  assert.deepEqual(unnamed, [], `without a name: ${what}`);
+  assert.deepEqual(['main', 'navigation'].map((role) => of(role).length), [1, 1], `landmarks of ${what}`);
+  const levels = of('heading').map((node) => property(node, 'level'));
+  assert(levels[0] === 1 && levels.every((level, n) => n === 0 || level - levels[n - 1] <= 1), `headings of ${what}: ${levels}`);
+  assert(of('status').some((node) => property(node, 'live') === 'polite'), `nothing is told as it happens: ${what}`);
+  return seen;
+}
 const see = (page, hash) => page.eval(`location.hash = ${JSON.stringify(hash)}`);
 
 try {
@@ -104,6 +125,7 @@ try {
 
   // A live build: begun from the page, seen in both tabs.
   await page.eval('globalThis.confirm = () => true');
+  await page.eval(`globalThis.heard = [], new MutationObserver(() => heard.push(document.querySelector('#said').textContent)).observe(document.querySelector('#said'), { childList: true, characterData: true, subtree: true }), 0`);
   assert(await click(page, 'Build'));
   await page.until('the first call', `${state(page, 'outline')} === 'running'`);
   await second.until('the other tab', `${state(page, 'outline')} === 'running'`);
@@ -112,6 +134,9 @@ try {
   ok('a build begun from the page; its answer as it is written; two tabs');
   model.held.forEach((go) => go());
   await page.until('the end of the build', `planexe.status.run.pid === null && ${state(page, 'approve')} === 'waiting' && ${state(page, 'shaky')} === 'failed'`);
+  // A screen reader was told what needs a person.
+  const heard = await page.eval('globalThis.heard.join()');
+  for (const what of ['approve: waiting', 'shaky: failed']) assert(heard.includes(what), `${what} is not in ${heard}`);
 
   // A gate let pass, a task retried.
   await see(page, '#view=failures');
@@ -185,13 +210,14 @@ try {
       await new Promise((go) => setTimeout(go, 700));
       const [wide, room] = await tab.eval('[document.documentElement.scrollWidth, innerWidth]');
       assert(wide <= room, `${view || 'overview'} is ${wide} wide at ${width}`);
+      await told(tab, `${view || 'overview'} at ${width}`);
       if (pictures) await tab.shot(join(pictures, `ui-${view || 'overview'}-${width}-${dark ? 'dark' : 'light'}.png`));
       if (!axe) continue;
       const found = await tab.eval(`${axe}; axe.run().then((told) => told.violations.map((one) => [one.id, one.nodes[0].html]))`);
       assert.deepEqual(found, [], `axe: ${view || 'overview'} at ${width}`);
     }
   }
-  ok(`seven views at 1280 and 390 px, dark and light, without sideways scrolling${axe ? '; axe finds nothing' : ' (axe-core could not be fetched)'}`);
+  ok(`seven views at 1280 and 390 px, dark and light, without sideways scrolling, everything named in the accessibility tree${axe ? '; axe finds nothing' : ' (axe-core could not be fetched)'}`);
 
   // What a model wrote is text.
   await see(page, '#view=task&task=research%5Ba%5D');

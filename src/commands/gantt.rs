@@ -17,6 +17,7 @@ use planexe_base::style::clean;
 use planexe_engine::graph::Kind as NodeKind;
 use planexe_pipeline::manifest::diagnostic::shown_path;
 use planexe_pipeline::open::Opened;
+use planexe_pipeline::project::Recipe;
 use planexe_plan_execution::gantt::schedule::Schedule;
 use planexe_plan_execution::gantt::{self, At, Chart, Facts, Span};
 use planexe_query::task_state as standing;
@@ -141,10 +142,12 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
         .filter_map(|spec| Some((spec.name.clone(), project.executors[spec.executor?].name.clone())));
     let executors: HashMap<String, String> = executors.collect();
     // Of a run whose events cannot be read there is nothing to tell.
-    let services = match project.services.is_empty() {
-        true => Vec::new(),
-        false => gantt::services(&timeline(&opened.store).unwrap_or_default(), now),
-    };
+    let waits_or_serves = !project.services.is_empty()
+        || !executors.is_empty()
+        || project.specs.iter().any(|spec| matches!(spec.recipe, Recipe::Gate(_) | Recipe::Human(_)));
+    let told = waits_or_serves.then(|| timeline(&opened.store).unwrap_or_default()).unwrap_or_default();
+    let services = gantt::services(&told, now);
+    let waits = gantt::waits(&told, &seen.standing.tasks, now);
     gantt::chart(&Facts {
         title: project.name.clone(),
         phase: seen.phase,
@@ -156,6 +159,7 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
         schedule,
         executors: &executors,
         services,
+        waits,
     })
 }
 

@@ -79,6 +79,7 @@ mod reported_state;
 mod retention;
 mod scenarios;
 mod seeing;
+mod seen_waits;
 mod servers;
 mod staleness;
 mod terminal;

@@ -122,6 +122,12 @@ pub enum Kind {
         partial: bool,
         /// First output.
         output: Option<String>,
+        /// When a person let it pass, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passed_utc: Option<String>,
+        /// When it waited in the queue of its executor, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queued: Option<Queued>,
     },
     /// A task failed for good.
     #[serde(rename = "task.failed")]
@@ -139,6 +145,9 @@ pub enum Kind {
         /// It failed in a build before, and is left as it is: told there, and not told again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         kept: bool,
+        /// When it waited in the queue of its executor, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queued: Option<Queued>,
     },
     /// A task's condition is false.
     #[serde(rename = "task.skipped")]
@@ -247,6 +256,9 @@ pub enum Kind {
         state: String,
         /// Where, or why.
         message: String,
+        /// Of one that is ready: when it waited in the queue of its executor, if it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        queued: Option<Queued>,
     },
     /// The build holds: nothing starts until it is resumed.
     #[serde(rename = "pipeline.paused")]
@@ -274,6 +286,17 @@ pub enum Kind {
         /// By what: a signal, a stop file, a gate, a person, a limit.
         message: String,
     },
+}
+
+/// A time in the queue of an executor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Queued {
+    /// The executor's name in the pipeline.
+    pub executor: String,
+    /// When the job was handed over, by the clock of the build.
+    pub submitted_utc: String,
+    /// When it began, by the clock of the machine it ran on.
+    pub began_utc: String,
 }
 
 /// The format of logs that do not say.

@@ -105,7 +105,7 @@ impl Teller {
                 }
                 told.message = Some(said);
             }
-            Kind::TaskFailed { task, attempt, model, failure, blocked, kept } => {
+            Kind::TaskFailed { task, attempt, model, failure, blocked, kept, .. } => {
                 self.failed.insert(task.clone(), failure.class.clone());
                 if *kept {
                     return None;
@@ -312,6 +312,7 @@ pub(super) mod tests {
             failure,
             blocked: 4,
             kept: false,
+            queued: None,
         };
         let told = teller.payload(&event(failed)).unwrap();
         let summary = told.error_summary.unwrap();

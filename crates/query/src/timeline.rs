@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use planexe_base::call::Usage;
 use planexe_base::clock::microseconds;
-use planexe_base::event::{Event, Kind};
+use planexe_base::event::{Event, Kind, Queued, Summary};
 use planexe_base::fs::FsError;
 use planexe_store::Store;
 use planexe_store::usage::UsageLine;
@@ -25,7 +25,7 @@ fn of(events: &[Event], calls: &[UsageLine]) -> Timeline {
     }
     gathered.now =
         calls.iter().filter_map(|call| microseconds(&call.timestamp)).fold(gathered.now, Micros::max);
-    gathered.end_all("running");
+    gathered.end_of_log();
     let mut all = gathered.all;
     for slices in [&mut all.builds, &mut all.attempts, &mut all.waits, &mut all.services] {
         slices.sort_by(|a, b| (a.from, a.to, &a.name).cmp(&(b.from, b.to, &b.name)));
@@ -43,6 +43,8 @@ struct Gathered {
     build: Option<Slice>,
     /// By task: what is open of it.
     open: BTreeMap<String, (Slice, bool)>,
+    /// By task: a person who is waited for, also between builds, and since when the task runs again.
+    asked: BTreeMap<String, (Slice, Option<Micros>)>,
     paused: Option<Slice>,
     /// By service: what is open of it, and how often it was started.
     services: BTreeMap<String, Slice>,
@@ -59,9 +61,9 @@ impl Gathered {
                 self.build =
                     Some(Slice { kind: "build", from: self.now, name: pipeline.clone(), ..Slice::default() });
             }
-            Kind::PipelineCompleted { .. } => self.end_all("completed"),
-            Kind::PipelineFailed { .. } => self.end_all("failed"),
-            Kind::PipelineStopped { .. } => self.end_all("stopped"),
+            Kind::PipelineCompleted { summary } => self.end_build("completed", summary),
+            Kind::PipelineFailed { summary } => self.end_build("failed", summary),
+            Kind::PipelineStopped { summary, .. } => self.end_build("stopped", summary),
             Kind::PipelinePaused { .. } => {
                 if self.paused.is_none() {
                     let name = self.build.as_ref().map(|build| build.name.clone()).unwrap_or_default();
@@ -71,6 +73,9 @@ impl Gathered {
             Kind::TaskStarted { task, attempt, model, recipe } => {
                 self.end_pause("resumed");
                 self.end(task, "begun again", None);
+                if let Some((_, again)) = self.asked.get_mut(task) {
+                    *again = Some(self.now);
+                }
                 let kind = if recipe == "eval" { "evaluation" } else { "attempt" };
                 self.begin(task, kind, *attempt, model.clone());
             }
@@ -80,16 +85,29 @@ impl Gathered {
             }
             Kind::TaskWaiting { task, .. } => {
                 self.end(task, "waiting", None);
-                self.begin(task, "person", 0, None);
+                let slice = Slice { kind: "person", name: task.clone(), from: self.now, ..Slice::default() };
+                // What was asked in an earlier build is still asked.
+                self.asked.entry(task.clone()).or_insert((slice, None)).1 = None;
             }
-            Kind::TaskCompleted { task, usage, reused, .. } => {
+            Kind::TaskCompleted { task, usage, reused, passed_utc, queued, .. } => {
+                self.end_asked(task, passed_utc.as_deref());
+                self.end_queued(task, queued.as_ref());
                 self.end(task, if *reused { "reused" } else { "done" }, Some(usage));
             }
             Kind::TaskRescued { task, .. } => self.end(task, "rescued", None),
-            Kind::TaskFailed { task, failure, .. } => self.end(task, failure.class.name(), None),
-            Kind::TaskSkipped { task } => self.end(task, "skipped", None),
+            Kind::TaskFailed { task, failure, queued, .. } => {
+                self.end_asked(task, None);
+                self.end_queued(task, queued.as_ref());
+                self.end(task, failure.class.name(), None);
+            }
+            Kind::TaskSkipped { task } => {
+                self.end_asked(task, None);
+                self.end(task, "skipped", None);
+            }
             Kind::TaskStopped { task } => self.end(task, "stopped", None),
-            Kind::ServiceChanged { service, state, .. } => self.service(service, state),
+            Kind::ServiceChanged { service, state, queued, .. } => {
+                self.service(service, state, queued.as_ref());
+            }
             Kind::TaskStale { .. }
             | Kind::TaskProgress { .. }
             | Kind::TaskStalled { .. }
@@ -119,8 +137,40 @@ impl Gathered {
         if works { &mut self.all.attempts } else { &mut self.all.waits }.push(slice);
     }
 
+    /// Nobody is waited for any more: since the person let it pass, if that is recorded, else since it ran again.
+    fn end_asked(&mut self, task: &str, passed_utc: Option<&str>) {
+        let Some((mut slice, again)) = self.asked.remove(task) else { return };
+        let passed = passed_utc.and_then(microseconds).map(|at| at.clamp(slice.from, self.now));
+        slice.to = passed.or(again).unwrap_or(self.now);
+        slice.outcome = if passed.is_some() { "passed" } else { "over" }.to_owned();
+        self.all.waits.push(slice);
+    }
+
+    /// The time that the attempt under way was in a queue is a wait, and no part of the attempt. The two clocks may differ.
+    fn end_queued(&mut self, task: &str, queued: Option<&Queued>) {
+        let (Some((attempt, _)), Some(queued)) = (self.open.get_mut(task), queued) else { return };
+        let Some((from, to)) = times(queued) else { return };
+        let (from, to) = (from.clamp(attempt.from, self.now), to.clamp(attempt.from, self.now));
+        if from >= to {
+            return;
+        }
+        let outcome = "over".to_owned();
+        let slice = Slice { kind: "queue", from, to, outcome, ..attempt.clone() };
+        attempt.from = to;
+        self.all.waits.push(slice);
+    }
+
     /// A service is starting, ready, or neither any more. One that starts while it is up has ended by itself.
-    fn service(&mut self, service: &str, state: &str) {
+    fn service(&mut self, service: &str, state: &str, queued: Option<&Queued>) {
+        let of_start = self.services.get_mut(service).filter(|slice| slice.kind == "starting");
+        if let (Some(start), Some((from, to))) = (of_start, queued.and_then(times)) {
+            let (from, to) = (from.clamp(start.from, self.now), to.clamp(start.from, self.now));
+            if from < to {
+                let outcome = "over".to_owned();
+                self.all.services.push(Slice { kind: "queue", from, to, outcome, ..start.clone() });
+                start.from = to;
+            }
+        }
         let mut attempt = 1;
         if let Some(before) = self.services.get(service) {
             attempt = before.attempt + u32::from(state == "starting");
@@ -155,6 +205,32 @@ impl Gathered {
         }
     }
 
+    /// The build has ended. Who is waited for after it, its summary says.
+    fn end_build(&mut self, outcome: &str, summary: &Summary) {
+        let began = self.build.as_ref().map_or(self.now, |build| build.from);
+        let over: Vec<String> =
+            self.asked.keys().filter(|task| !summary.waiting.contains(task)).cloned().collect();
+        for task in over {
+            // When it was let pass is not recorded: it was not waited for in this build.
+            let Some((slice, _)) = self.asked.get_mut(&task) else { continue };
+            let until = began.max(slice.from);
+            let outcome = "over".to_owned();
+            let slice = Slice { to: until, outcome, ..slice.clone() };
+            self.asked.remove(&task);
+            self.all.waits.push(slice);
+        }
+        self.end_all(outcome);
+    }
+
+    /// No more is recorded.
+    fn end_of_log(&mut self) {
+        for (mut slice, _) in std::mem::take(&mut self.asked).into_values() {
+            (slice.to, slice.outcome) = (self.now, "running".to_owned());
+            self.all.waits.push(slice);
+        }
+        self.end_all("running");
+    }
+
     /// The build has ended, or no more is recorded.
     fn end_all(&mut self, outcome: &str) {
         self.end_pause(outcome);
@@ -169,6 +245,11 @@ impl Gathered {
             self.all.builds.push(build);
         }
     }
+}
+
+/// From when to when a queue was waited in.
+fn times(queued: &Queued) -> Option<(Micros, Micros)> {
+    Some((microseconds(&queued.submitted_utc)?, microseconds(&queued.began_utc)?))
 }
 
 /// Gives each slice, sorted by their beginnings, the lowest slot that is free.

@@ -21,6 +21,7 @@ use super::seal::{Seal, What};
 use super::sidecar::to_json;
 use super::{Owner, Store, task_dir_name};
 use planexe_base::clock;
+use planexe_base::event::Queued;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
 use planexe_base::process::ProcessEnd;
 use planexe_base::record::{Digest, SCHEMA};
@@ -29,6 +30,8 @@ use planexe_base::record::{Digest, SCHEMA};
 const JOB: What<'static> = What::Record("job");
 /// The largest record that is read.
 const LARGEST: u64 = 16 << 20;
+/// The kind of jobs that begin at once.
+const DETACHED: &str = "detached";
 /// Who claims a job that must not begin.
 const REVOKED: &str = "revoked";
 
@@ -155,6 +158,16 @@ impl JobFiles {
     /// Who began it, if anybody did.
     pub fn claim(&self) -> Option<Owner> {
         read(&self.dir.join("claim"))
+    }
+
+    /// When it waited in the queue of its executor; none of one that nobody began, nor of one that has no queue.
+    pub fn queued(&self) -> Option<Queued> {
+        let began = self.claim().filter(|owner| owner.command.as_deref() != Some(REVOKED))?;
+        (self.job.kind != DETACHED).then_some(Queued {
+            executor: self.job.executor.clone(),
+            submitted_utc: self.job.submitted_utc.clone(),
+            began_utc: began.started_utc?,
+        })
     }
 
     /// Begins it: true if nobody did before, nor said that nobody may.

@@ -11,7 +11,11 @@ const sign = (state) => el('span', { class: `s s-${TONES[state]}` }, `${GLYPHS[s
 const quoted = (name) => (/^[\w./:@%+-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`);
 const command = (C, words) => C.S.status && el('code', {}, `planexe -C ${quoted(C.S.status.run.dir)} ${words}`);
 const section = (title, ...rest) => el('section', {}, el('h2', {}, title), ...rest);
-const scroll = (label, ...rest) => el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, ...rest);
+const scroll = (label, ...rest) => {
+  // The region is what is moved by keys, the table what is read: both are named.
+  for (const one of rest) if (one.tagName === 'TABLE') one.setAttribute('aria-label', label);
+  return el('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, ...rest);
+};
 const message = (text) => (typeof text === 'string' ? text : [text?.text, ...(text?.hints ?? [])].filter(Boolean).join('\n'));
 const failed = (failure) => failure && `${failure.class}: ${message(failure.message)}`;
 
@@ -87,7 +91,7 @@ function cards(C) {
   const { status } = C.S;
   const sum = (of) => status.tasks.reduce((sum, task) => sum + (task.family ? 0 : task.usage?.[of] ?? 0), 0);
   return [
-    el('ul', { class: 'cards' },
+    el('ul', { class: 'cards', 'aria-label': 'At a glance' },
       card(words(status.run.phase), 'state', PHASES[status.run.phase] ?? 'wait'),
       card(`${status.steps_completed} of ${status.steps_total}`, 'tasks complete'),
       status.eta_s !== null && card(span(status.eta_s), 'to go, about'),
@@ -97,7 +101,7 @@ function cards(C) {
       card(money(status.cost_usd), 'cost so far'),
       card(`${short(sum('input_tokens'))} + ${short(sum('output_tokens'))}`, `tokens in ${short(sum('calls'))} calls`)),
     bar(status.counts),
-    el('ul', { class: 'key' }, ORDER.filter((state) => status.counts[state] > 0).map((state) => el('li', {}, sign(state), ` ${status.counts[state]}`))),
+    el('ul', { class: 'key', 'aria-label': 'Tasks by state' }, ORDER.filter((state) => status.counts[state] > 0).map((state) => el('li', {}, sign(state), ` ${status.counts[state]}`)), status.tasks.some((task) => task.family) && el('li', { class: 'sub' }, 'each item of a fan-out counted')),
   ];
 }
 
@@ -124,7 +128,8 @@ function running(C) {
     el('td', { class: 'sub short' }, task.model ?? '', task.attempt > 1 && ` · attempt ${task.attempt}`),
     el('td', { class: 'n' }, task.elapsed_s !== null ? span(task.elapsed_s) : '', task.expected_s ? ` of ${span(task.expected_s)}` : '',
       task.expected_s > 0 && el('div', { class: 'bar small', 'aria-hidden': 'true' }, el('i', { class: 'b-run', 'width%': Math.min(100, (100 * task.elapsed_s) / task.expected_s) }))));
-  return section('Running now', scroll('Running now', el('table', {}, el('tbody', {}, rows.slice(0, 60).map(one)))));
+  const head = el('thead', { class: 'visually-hidden' }, el('tr', {}, ['task', 'model', 'time'].map((name) => el('th', { scope: 'col' }, name))));
+  return section('Running now', scroll('Running now', el('table', {}, head, el('tbody', {}, rows.slice(0, 60).map(one)))));
 }
 
 /** What a task came to: model, tokens, cost, time. */
@@ -150,14 +155,14 @@ function tasks(C, filter) {
   if (filter) {
     const wanted = filter.toLowerCase();
     const found = all.filter((task) => task.task.toLowerCase().includes(wanted) || words(task.state).includes(wanted));
-    return [head, el('ul', { class: 'tasks' }, list(found), !found.length && el('li', {}, 'no task has this name or state'))];
+    return [head, el('ul', { class: 'tasks', 'aria-label': 'Tasks found' }, list(found), !found.length && el('li', {}, 'no task has this name or state'))];
   }
-  return [head, el('ul', { class: 'tasks' }, all.filter((task) => !task.family).map((task) => {
+  return [head, el('ul', { class: 'tasks', 'aria-label': 'Tasks' }, all.filter((task) => !task.family).map((task) => {
     const of = items.get(task.task);
     if (!of) return row(task);
     const counts = {};
     for (const one of of) counts[one.state] = (counts[one.state] ?? 0) + 1;
-    const inner = el('ul', { class: 'tasks' });
+    const inner = el('ul', { class: 'tasks', 'aria-label': `Items of ${task.task}` });
     const fill = () => inner.childNodes.length || inner.append(...list(of).flat().filter(Boolean));
     const more = el('details', { class: 'fan', 'data-key': `d ${task.task}`, ontoggle: (event) => event.target.open && fill() },
       el('summary', { class: 'task', 'data-key': `s ${task.task}` }, sign(task.state), el('span', { class: 'name' }, el('b', {}, task.task), ' ', el('span', { class: 'sub' }, `${task.recipe} × ${of.length}: ${ORDER.filter((state) => counts[state]).map((state) => `${counts[state]} ${words(state)}`).join(', ')}`), bar(counts, true)), came(task)), inner);
@@ -177,7 +182,7 @@ export function overview(C) {
   const root = el('div', {}, top, next, el('div', { class: 'pair' }, now, last), section('Tasks', search, list));
   const latest = () => {
     const events = C.S.events.slice(-10).reverse();
-    put(last, events.length > 0 && section('Latest', el('ol', { class: 'log brief', 'aria-live': 'off' }, events.map((event) => happened(C, event)))));
+    put(last, events.length > 0 && section('Latest', el('ol', { class: 'log brief', 'aria-live': 'off', 'aria-label': 'Latest events' }, events.map((event) => happened(C, event)))));
   };
   function draw() {
     const { status } = C.S;
@@ -229,7 +234,7 @@ const tool = ([text, what, act, more = {}]) => el('button', { type: 'button', 'a
 
 export function graph(C) {
   const { box, set, buttons, centre, ours } = frame('Graph');
-  const key = el('ul', { class: 'key' });
+  const key = el('ul', { class: 'key', 'aria-label': 'Tasks by state' });
   let follows = true;
   const follow = el('button', { type: 'button', 'aria-pressed': 'true', title: 'keep what runs in view', onclick: () => { follows = !follows; follow.setAttribute('aria-pressed', follows); at(true); } }, 'follow');
   const root = el('div', {}, el('div', { class: 'row spread' }, el('p', { class: 'sub' }, 'Each task stands below those it needs. The orange line is the critical path.'), el('div', { class: 'row' }, buttons.map(tool), follow)), key, box);
@@ -286,9 +291,9 @@ export function timeline(C) {
     stretch(event.deltaY < 0 ? 1.5 : 1 / 1.5);
   }, { passive: false });
   const tools = [['−', 'shorter', () => stretch(0.5)], ['+', 'longer', () => stretch(2)], ['fit', 'as wide as the page', () => stretch(0)]];
-  const key = el('ul', { class: 'key' }, [['done', 'done'], ['run', 'running'], ['fail', 'failed'], ['off', 'ended early']].map(([tone, name]) => el('li', {}, el('i', { class: `b-${tone}` }), name)), el('li', {}, el('i', { class: 'frames' }), 'attempt, with its calls within'), el('li', {}, el('i', { class: 'dashes' }), 'wait'));
+  const key = el('ul', { class: 'key', 'aria-label': 'Colours' }, [['done', 'done'], ['run', 'running'], ['fail', 'failed'], ['off', 'ended early']].map(([tone, name]) => el('li', {}, el('i', { class: `b-${tone}` }), name)), el('li', {}, el('i', { class: 'frames' }), 'attempt, with its calls within'), el('li', {}, el('i', { class: 'dashes' }), 'wait'), el('li', {}, el('i', { class: 'asks' }), 'wait for a person'), el('li', {}, el('i', { class: 'cut' }), 'nothing ran: cut short'));
   return {
-    root: el('div', {}, el('div', { class: 'row spread' }, el('p', { class: 'sub' }, 'Who ran when, by slot; waits stand apart, and below is the cost by then. Times without a build are cut short.'), el('div', { class: 'row' }, tools.map(tool))), key, box),
+    root: el('div', {}, el('div', { class: 'row spread' }, el('p', { class: 'sub' }, 'Who ran when, by slot; waits stand apart, and below is the cost by then.'), el('div', { class: 'row' }, tools.map(tool))), key, box),
     load: view.load,
     event: () => view.later(500),
   };
@@ -444,7 +449,7 @@ export function plan(C) {
 }
 
 export function events(C) {
-  const list = el('ol', { class: 'log', 'aria-live': 'off' });
+  const list = el('ol', { class: 'log', 'aria-live': 'off', 'aria-label': 'Events' });
   list.append(...C.S.events.slice(-500).reverse().map((event) => happened(C, event)));
   const about = el('p', { class: 'sub' }, 'What happened, the newest first. ', el('code', {}, 'planexe events'), ' has all.');
   const one = (event) => {

@@ -324,7 +324,9 @@ impl Build<'_> {
 
     fn completed(&mut self, id: TaskId, job: &Job, completed: Completed) {
         let name = job.task.name.clone();
+        let mut passed_utc = None;
         if job.passed.is_some() {
+            passed_utc = self.steering.passed(&name).map(|passed| passed.at);
             self.steering.clear_passed(&name);
         }
         self.judging.caches_mut().note(&completed.contents);
@@ -359,6 +361,8 @@ impl Build<'_> {
                 sample: completed.sample,
                 partial: false,
                 output: job.task.outputs.first().cloned(),
+                passed_utc,
+                queued: job.live.take_queued(),
             },
         });
     }
@@ -372,8 +376,16 @@ impl Build<'_> {
     }
 
     fn failed_attempt(&mut self, id: TaskId, job: &Job, failure: Failure) {
-        let model = self.model_of(job);
-        self.failed(&job.task.name, id, job.attempt, model, failure, false);
+        let told = Kind::TaskFailed {
+            task: job.task.name.clone(),
+            attempt: job.attempt,
+            model: self.model_of(job),
+            failure,
+            blocked: 0,
+            kept: false,
+            queued: job.live.take_queued(),
+        };
+        self.tell_failed(id, told);
     }
 
     /// `kept`: it failed before, and is left so.
@@ -386,10 +398,17 @@ impl Build<'_> {
         failure: Failure,
         kept: bool,
     ) {
+        let task = name.to_owned();
+        self.tell_failed(id, Kind::TaskFailed { task, attempt, model, failure, blocked: 0, kept, queued: None });
+    }
+
+    /// Tells a failure, with the tasks that it blocks.
+    fn tell_failed(&mut self, id: TaskId, mut told: Kind) {
+        let Kind::TaskFailed { task, failure, blocked, .. } = &mut told else { return };
         let blocks = self.blocked_by(id);
-        let blocked = blocks.len() as u32;
-        self.tally.failed(Failed { task: name.to_owned(), failure: failure.clone(), blocks });
-        self.tell(Kind::TaskFailed { task: name.to_owned(), attempt, model, failure, blocked, kept });
+        *blocked = blocks.len() as u32;
+        self.tally.failed(Failed { task: task.clone(), failure: failure.clone(), blocks });
+        self.tell(told);
     }
 
     /// Tasks of this build that need a task. A fan-out with a `min_success` may do without one of its instances.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::waits::Waits;
+use planexe_base::event::Queued;
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::message::Message;
 use planexe_llm::{CallProgress, Usage};
@@ -44,6 +45,8 @@ pub struct Live {
     waited: AtomicU64,
     /// Where its program is, if an executor has it.
     at: Mutex<Option<String>>,
+    /// When it waited in a queue.
+    queued: Mutex<Option<Queued>>,
     /// What service it waits for, in words.
     serves: Mutex<Option<String>>,
     /// What its program says, and how much of it was taken.
@@ -139,6 +142,7 @@ impl Live {
             batch: Mutex::default(),
             waited: AtomicU64::new(0),
             at: Mutex::default(),
+            queued: Mutex::default(),
             serves: Mutex::default(),
             said: Mutex::default(),
         }
@@ -256,6 +260,16 @@ impl Live {
     /// Says where its program is.
     pub fn at(&self, place: String) {
         *self.at.lock() = Some(place);
+    }
+
+    /// Says when it waited in a queue.
+    pub fn queued(&self, queued: Option<Queued>) {
+        *self.queued.lock() = queued;
+    }
+
+    /// When it waited in a queue, if it did.
+    pub fn take_queued(&self) -> Option<Queued> {
+        self.queued.lock().take()
     }
 
     /// Says what service it waits for; none once it is there.

@@ -6,7 +6,7 @@ use planexe_base::record::State;
 use serde::Serialize;
 
 use super::text::{axis_of, day, marks_of, moment};
-use super::{Axis, Chart, Row, ServiceRow, ServiceTime, Span};
+use super::{Axis, Chart, Row, ServiceRow, ServiceTime, Span, WaitTime};
 use planexe_base::style::clean;
 use planexe_ui::page::TONES;
 
@@ -76,6 +76,8 @@ pub fn html(chart: &Chart, again: Option<u32>) -> String {
         }
         false => format!("shown at {} UTC", moment(chart.now)),
     };
+    let waits = chart.rows.iter().any(|row| !row.waits.is_empty())
+        || chart.services.iter().flat_map(|service| &service.times).any(|time| time.queued);
     let values = context! {
         again,
         title => clean(&chart.title),
@@ -92,6 +94,7 @@ pub fn html(chart: &Chart, again: Option<u32>) -> String {
         today => percent(axis.place(chart.now)),
         rows => lines(chart, &axis),
         services => service_lines(chart, &axis),
+        waits => waits,
     };
     let mut env = Environment::new();
     env.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -140,7 +143,11 @@ fn service_lines(chart: &Chart, axis: &Axis) -> Vec<Line> {
     let line = |service: &ServiceRow| {
         let bar = |time: &ServiceTime| {
             let (from, to) = (axis.place(time.span.from), axis.place(time.span.to));
-            let (kind, what) = if time.ready { ("act up", "up") } else { ("act starting", "starting") };
+            let (kind, what) = match (time.ready, time.queued) {
+                (true, _) => ("act up", "up"),
+                (false, true) => ("act waits", "in the queue of its executor"),
+                (false, false) => ("act starting", "starting"),
+            };
             let about = format!("{what} {} to {} UTC", moment(time.span.from), moment(time.span.to));
             Bar { kind, left: percent(from), width: percent((to - from).max(0.0)), about }
         };
@@ -171,6 +178,12 @@ fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
         let width = percent((to - from).max(0.0));
         Some(Bar { kind, left: percent(from), width, about: clean(&about) })
     };
+    let wait = |wait: &WaitTime| {
+        let (from, to) = (axis.place(wait.span.from), axis.place(wait.span.to));
+        let about =
+            format!("{} {} to {} UTC", wait.kind.word(), moment(wait.span.from), moment(wait.span.to));
+        Bar { kind: "act waits", left: percent(from), width: percent((to - from).max(0.0)), about }
+    };
     let actual = match row.state {
         State::Failed => "act failed",
         state if state.is_complete() || row.is_sum() && row.done > 0 => "act done",
@@ -196,6 +209,7 @@ fn line(chart: &Chart, row: &Row, axis: &Axis) -> Line {
         bars: [bar(row.planned.or(row.expected), "plan"), bar(row.actual, actual)]
             .into_iter()
             .flatten()
+            .chain(row.waits.iter().map(wait))
             .collect(),
         due,
         glyph: row.state.glyph(),

@@ -10,6 +10,7 @@ mod rows;
 pub mod schedule;
 mod services;
 mod text;
+mod waits;
 
 use std::borrow::Cow;
 
@@ -23,6 +24,7 @@ pub use axis::Axis;
 pub use html::html;
 pub use rows::{Facts, chart};
 pub use services::{ServiceRow, ServiceTime, services};
+pub use waits::{WaitFor, WaitTime, waits};
 pub use text::text;
 
 /// Milliseconds since 1970.
@@ -100,6 +102,9 @@ pub struct Row {
     pub actual: Option<Span>,
     /// When it will be done, from what it took before; only without a plan.
     pub expected: Option<Span>,
+    /// Times in which it waited for a person, or in the queue of its executor.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<WaitTime>,
     /// Whether the end hangs on it.
     pub critical: bool,
     /// A day that must be kept: the last second of it.

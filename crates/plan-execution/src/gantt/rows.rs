@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::schedule::Schedule;
-use super::{At, Chart, DAY, Row, ServiceRow, Span};
+use super::{At, Chart, DAY, Row, ServiceRow, Span, WaitTime};
 use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
 use planexe_ui::views::TaskView;
@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub executors: &'a HashMap<String, String>,
     /// Servers that the build started.
     pub services: Vec<ServiceRow>,
+    /// Times in which tasks waited.
+    pub waits: HashMap<String, Vec<WaitTime>>,
 }
 
 /// The chart.
@@ -45,6 +47,7 @@ pub fn chart(facts: &Facts<'_>) -> Chart {
     for row in &mut rows {
         row.late_days = late(row, facts.now);
         let task = row.task.as_deref().and_then(|task| task.split('[').next());
+        row.waits = row.task.as_ref().and_then(|task| facts.waits.get(task)).cloned().unwrap_or_default();
         row.executor = task.and_then(|task| facts.executors.get(task)).cloned();
     }
     let of_row = |row: &Row| [row.planned, row.actual, row.expected];
@@ -95,6 +98,7 @@ fn row(level: u8, task: Option<&TaskView>, title: String) -> Row {
         planned: None,
         actual: None,
         expected: None,
+        waits: Vec::new(),
         critical: false,
         deadline: None,
         deadline_reason: None,

@@ -25,6 +25,9 @@ pub struct ServiceRow {
 pub struct ServiceTime {
     /// Whether it was ready.
     pub ready: bool,
+    /// Whether it was in the queue of its executor.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub queued: bool,
     /// From when to when.
     pub span: Span,
 }
@@ -52,7 +55,11 @@ pub fn services(timeline: &Timeline, now: At) -> Vec<ServiceRow> {
         let of_build = || slices.iter().filter(|slice| slice.from >= began);
         let time = |slice: &&Slice| {
             let to = if slice.outcome == "running" { now } else { slice.to / 1000 };
-            ServiceTime { ready: slice.kind == "service", span: Span::new(slice.from / 1000, to) }
+            ServiceTime {
+                ready: slice.kind == "service",
+                queued: slice.kind == "queue",
+                span: Span::new(slice.from / 1000, to),
+            }
         };
         let state = match (last.outcome.as_str(), last.kind) {
             ("running", "service") => "up",

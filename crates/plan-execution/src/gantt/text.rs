@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use planexe_base::record::State;
 
-use super::{At, Axis, Chart, Row, ServiceRow, utc};
+use super::{At, Axis, Chart, Row, ServiceRow, WaitFor, utc};
 use planexe_base::style::{self, GREY, Rgb, Style, clean, count, pad, truncate};
 
 /// Columns of the state at the right.
@@ -23,6 +23,7 @@ enum Cell {
     Deadline,
     Starting,
     Up,
+    Waits,
 }
 
 impl Cell {
@@ -39,6 +40,7 @@ impl Cell {
             Cell::Deadline => "◆",
             Cell::Starting => "▒",
             Cell::Up => "═",
+            Cell::Waits => "╌",
         }
     }
 }
@@ -175,7 +177,12 @@ fn service_line(service: &ServiceRow, axis: &Axis, (names, lane): (usize, usize)
     // A short start is seen beside a long time of being up.
     for ready in [true, false] {
         for time in service.times.iter().filter(|time| time.ready == ready) {
-            fill(&mut cells, axis, time.span, if ready { Cell::Up } else { Cell::Starting });
+            let cell = match (ready, time.queued) {
+                (true, _) => Cell::Up,
+                (false, true) => Cell::Waits,
+                (false, false) => Cell::Starting,
+            };
+            fill(&mut cells, axis, time.span, cell);
         }
     }
     let colour = if service.state == "failed" { State::Failed.colour() } else { State::Waiting.colour() };
@@ -212,6 +219,8 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
     };
     draw(row.planned, Cell::Planned);
     draw(row.expected, Cell::Expected);
+    let waits = |kind: WaitFor| row.waits.iter().filter(move |wait| wait.kind == kind).map(|wait| wait.span);
+    waits(WaitFor::Person).for_each(|span| draw(Some(span), Cell::Waits));
     let done = match row.state {
         State::Failed | State::Blocked if !row.is_sum() => Cell::Failed,
         state if state.is_complete() => Cell::Done,
@@ -219,6 +228,8 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
         _ => Cell::Under,
     };
     draw(row.actual, done);
+    // An attempt begins when it is handed over.
+    waits(WaitFor::Queue).for_each(|span| draw(Some(span), Cell::Waits));
     if let Some(at) = row.deadline {
         cells[cell(axis.place(at), lane)] = Cell::Deadline;
     }
@@ -234,6 +245,7 @@ fn bar(chart: &Chart, row: &Row, axis: &Axis, lane: usize, style: &Style) -> Str
             Cell::Deadline => style.paint(if row.late_days.is_some() { LATE } else { GREY }, &signs),
             Cell::Done => style.paint(State::Done.colour(), &signs),
             Cell::Failed => style.paint(State::Failed.colour(), &signs),
+            Cell::Waits => style.paint(State::Waiting.colour(), &signs),
             Cell::Under => style.paint(row.state.colour(), &signs),
             Cell::Planned | Cell::Expected => match row.state.is_complete() {
                 true => style.dim(&signs),
@@ -253,6 +265,11 @@ fn foot(chart: &Chart, style: &Style) -> String {
     let signs = match chart.is_planned || chart.services.is_empty() {
         true => signs.to_owned(),
         false => format!("{signs}   ▒ starting   ═ up"),
+    };
+    let signs = match chart.rows.iter().all(|row| row.waits.is_empty())
+        && !chart.services.iter().flat_map(|service| &service.times).any(|time| time.queued) {
+        true => signs,
+        false => format!("{signs}   ╌ waited for a person or in a queue"),
     };
     let mut text = style.dim(&style.wrap(&signs, 0)) + "\n";
     let late =

@@ -33,7 +33,9 @@ struct Axis {
 
 impl Axis {
     fn new(timeline: &Timeline, width: f64) -> Axis {
-        let mut busy: Vec<(Micros, Micros)> = timeline.all().map(|slice| (slice.from, slice.to)).collect();
+        // A person may take days: between builds that is cut out too, and its length is told.
+        let mut busy: Vec<(Micros, Micros)> =
+            timeline.all().filter(|slice| slice.kind != "person").map(|slice| (slice.from, slice.to)).collect();
         busy.sort_unstable();
         let all: Micros = busy.iter().map(|(from, to)| to - from).max().unwrap_or(0);
         let mut joined: Vec<(Micros, Micros)> = Vec::new();
@@ -61,7 +63,13 @@ impl Axis {
     fn x(&self, at: Micros) -> f64 {
         let after = self.pieces.partition_point(|(from, ..)| *from <= at);
         let Some((from, to, x, wide)) = after.checked_sub(1).map(|n| self.pieces[n]) else { return LEFT };
-        x + wide * ((at.min(to) - from) as f64 / (to - from).max(1) as f64)
+        match self.pieces.get(after) {
+            Some((next, _, next_x, _)) if at > to => {
+                let end = x + wide;
+                end + (next_x - end) * ((at - to) as f64 / (next - to).max(1) as f64)
+            }
+            _ => x + wide * ((at.min(to) - from) as f64 / (to - from).max(1) as f64),
+        }
     }
 }
 
@@ -86,6 +94,22 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"timeline\" role=\"group\" aria-labelledby=\"timeline-title timeline-desc\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" height=\"{height:.0}\">\n<title id=\"timeline-title\">timeline</title>\n<desc id=\"timeline-desc\">{}</desc>\n",
         escape(&told(timeline, most))
     );
+    for pair in axis.pieces.windows(2) {
+        let ((_, from, x, wide), (to, _, next, _)) = (pair[0], pair[1]);
+        let (x, length) = (x + wide, (to - from) as f64 / 1e6);
+        let _ = write!(
+            text,
+            "<g><title>{} without work</title><rect class=\"cut\" x=\"{x:.1}\" y=\"{AXIS}\" width=\"{:.1}\" height=\"{:.0}\"/>",
+            span(length),
+            next - x,
+            height - AXIS
+        );
+        let (label, middle) = (coarse(length), (x + next) / 2.0);
+        if label.len() as f64 * 6.0 <= next - x {
+            let _ = write!(text, "<text class=\"tick middle\" x=\"{middle:.1}\" y=\"14\">{label}</text>");
+        }
+        text += "</g>\n";
+    }
     for (n, (from, to, x, wide)) in axis.pieces.iter().enumerate() {
         let first = axis.pieces.first().map_or(0, |piece| piece.0);
         let ticks = (*wide / 110.0).floor().max(1.0) as i64;
@@ -141,7 +165,7 @@ pub fn svg(timeline: &Timeline, links: &HashMap<String, String>, width: f64) -> 
     for (slice, y, high, kind) in &drawn {
         one(&mut text, &axis, slice, (*y, *high), kind, links.get(&slice.name));
     }
-    for (slice, y, ..) in drawn.iter().filter(|(.., kind)| *kind == "attempt") {
+    for (slice, y, ..) in drawn.iter().filter(|(.., kind)| matches!(*kind, "attempt" | "waits")) {
         name(&mut text, &axis, slice, *y);
     }
     if spent > 0.0 {
@@ -172,9 +196,10 @@ fn one(
     let (from, to) = (axis.x(slice.from), axis.x(slice.to));
     let wide = (to - from).max(1.5);
     let tone = match (kind, slice.outcome.as_str()) {
+        ("waits", _) if slice.kind == "person" => "person",
         ("waits", _) => "wait",
         ("service", "failed") => "fail",
-        ("service", _) if slice.kind == "starting" => "starting",
+        ("service", _) if matches!(slice.kind, "starting" | "queue") => "starting",
         ("service", _) => "up",
         (_, "done" | "completed" | "reused" | "rescued") => "done",
         (_, "running") => "run",
@@ -182,7 +207,14 @@ fn one(
         _ => "fail",
     };
     let seconds = (slice.to - slice.from) as f64 / 1e6;
-    let mut told = format!("{}: {}, {}, {}", clean(&slice.name), slice.kind, slice.outcome, span(seconds));
+    let what = match slice.kind {
+        "person" => "waits for a person",
+        "queue" => "waits in the queue of its executor",
+        "server" => "waits for its server",
+        "retry" => "waits for its next attempt",
+        kind => kind,
+    };
+    let mut told = format!("{}: {what}, {}, {}", clean(&slice.name), slice.outcome, span(seconds));
     if slice.attempt > 0 {
         let _ = write!(told, ", attempt {}", slice.attempt);
     }
@@ -198,7 +230,9 @@ fn one(
     }
     let _ = write!(
         text,
-        "<g><title>{}</title><rect class=\"{kind} of-{tone}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" rx=\"2\"/>",
+        "<g{}><title>{}</title><rect class=\"{kind} of-{tone}\" x=\"{from:.1}\" y=\"{y:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\" rx=\"2\"/>",
+        // What is no link is told as a picture; calls are told by their attempt.
+        if link.is_some() || kind == "call" { "" } else { " role=\"img\"" },
         escape(&told)
     );
     *text += if link.is_some() { "</g></a>\n" } else { "</g>\n" };
@@ -208,7 +242,14 @@ fn one(
 fn name(text: &mut String, axis: &Axis, slice: &Slice, y: f64) {
     let (from, to) = (axis.x(slice.from), axis.x(slice.to));
     let room = ((to - from - 6.0) / 6.2) as usize;
-    let name = clean(&slice.name);
+    let mut name = clean(&slice.name);
+    let y = match slice.kind {
+        "attempt" | "evaluation" => y,
+        kind => {
+            name = format!("{name} {kind} {}", coarse((slice.to - slice.from) as f64 / 1e6));
+            y - 3.0
+        }
+    };
     if room < 5.min(name.chars().count().max(1)) {
         return;
     }
@@ -226,6 +267,16 @@ fn span(seconds: f64) -> String {
         return format!("{:.0} ms", seconds * 1000.0);
     }
     if seconds < 10.0 { format!("{seconds:.1} s") } else { elapsed(seconds) }
+}
+
+/// A time in one unit: `14h`.
+fn coarse(seconds: f64) -> String {
+    match seconds {
+        _ if seconds < 90.0 => format!("{seconds:.0}s"),
+        _ if seconds < 5_400.0 => format!("{:.0}m", seconds / 60.0),
+        _ if seconds < 172_800.0 => format!("{:.0}h", seconds / 3_600.0),
+        _ => format!("{:.0}d", seconds / 86_400.0),
+    }
 }
 
 /// The whole in a sentence.

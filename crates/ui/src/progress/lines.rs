@@ -66,7 +66,7 @@ pub(super) fn of_event(kind: &Kind, style: &Style, names: NameColumns, explain: 
         Kind::BatchStuck { message, .. } => {
             format!("{} {}", style.paint(style::YELLOW, "warning:"), clean(message))
         }
-        Kind::ServiceChanged { service, state, message } => {
+        Kind::ServiceChanged { service, state, message, .. } => {
             let (colour, glyph) = if state == "failed" { (style::RED, "✗") } else { (style::BLUE, "=") };
             let label = style.paint(colour, &format!("{glyph} service {}:", clean(service)));
             format!("{label} {}, {}", clean(state), clean(message))

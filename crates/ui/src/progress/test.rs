@@ -53,6 +53,8 @@ fn completed(task: &str, duration_s: f64, tokens: u64, cost_usd: f64) -> Kind {
         sample: false,
         partial: false,
         output: None,
+        passed_utc: None,
+        queued: None,
     }
 }
 
@@ -81,6 +83,8 @@ fn reused(task: &str) -> Kind {
             sample,
             partial,
             output,
+            passed_utc: None,
+            queued: None,
         },
         other => other,
     }
@@ -126,6 +130,7 @@ fn build() -> Vec<Event> {
             failure: failure(Class::Validation, "/risks/0/title\nis missing"),
             blocked: 2,
             kept: false,
+            queued: None,
         },
         Kind::TaskSkipped { task: "extra".into() },
         Kind::TaskWaiting { task: "sign_off".into(), message: "Read report.html".into() },

@@ -37,7 +37,7 @@ pub struct Slice {
     pub slot: usize,
     /// The task, the pipeline or the service.
     pub name: String,
-    /// `build`, `attempt`, `evaluation`, `call`; of waits `retry`, `server`, `person`, `paused`; of services `starting`, `service`.
+    /// `build`, `attempt`, `evaluation`, `call`; of waits `retry`, `server`, `person`, `queue`, `paused`; of services `queue`, `starting`, `service`.
     pub kind: &'static str,
     /// Its beginning.
     pub from: Micros,
@@ -136,7 +136,7 @@ impl Timeline {
         slices.extend(self.services.iter().map(|slice| (waits + slice.slot + 1, slice)));
         // What encloses another comes first.
         slices.sort_by_key(|(tid, slice)| (slice.from, -slice.to, *tid));
-        events.extend(slices.into_iter().map(|(tid, slice)| slice.chrome(start, pid, tid)));
+        events.extend(slices.into_iter().map(|(tid, slice)| slice.chrome(start, pid, tid, tid > waits)));
         let counter = |name: &str, at: Micros, key: &str, value: Value| json!({"ph": "C", "name": name, "pid": pid, "tid": 0, "ts": at - start, "args": {key: value}});
         let flights = self.in_flight();
         events.extend(flights.iter().map(|(at, n)| counter("calls in flight", *at, "calls", json!(n))));
@@ -154,14 +154,14 @@ pub struct ChromeTrace {
 }
 
 impl Slice {
-    fn chrome(&self, start: Micros, pid: usize, tid: usize) -> Value {
+    fn chrome(&self, start: Micros, pid: usize, tid: usize, is_service: bool) -> Value {
         let name = match self.kind {
             "call" => format!("call: {}", self.model.as_deref().map(clean).unwrap_or_default()),
             "build" | "attempt" => clean(&self.name),
             kind => format!("{kind}: {}", clean(&self.name)),
         };
         let mut args = json!({"task": self.name, "outcome": self.outcome});
-        if matches!(self.kind, "starting" | "service") {
+        if is_service {
             args = json!({"service": self.name, "outcome": self.outcome});
         } else if self.kind == "build" {
             args = json!({"pipeline": self.name, "outcome": self.outcome});

@@ -206,7 +206,9 @@ impl<'a> Place<'a> {
             let message = format!("lost on executor `{}`: {}", self.executor.name, style::clean(why));
             Elsewhere::Unmade(Box::new(Outcome::Failed(recoverable(FailureClass::Lost, message))))
         };
-        Ok(match self.desk.run(request) {
+        let ended = self.desk.run(request);
+        job.live.queued(files.queued());
+        Ok(match ended {
             Ended::Result(result) => ended_with(result),
             // It was made all the same: the disk says why it cannot be read, or reads it this time.
             Ended::Unreadable => files

@@ -14,7 +14,7 @@ use crate::executor::desk::{Ended, Request};
 use crate::executor::{Seen, programs};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::clock;
-use planexe_base::event::Kind;
+use planexe_base::event::{Kind, Queued};
 use planexe_base::failure_class::FailureClass;
 use planexe_base::fs::{self, Durability};
 use planexe_base::message::Message;
@@ -77,10 +77,15 @@ pub(super) fn keep(ctx: &Arc<BuildContext>, at: usize, cancel: &Cancel) {
 
 impl Keeper<'_> {
     fn tell(&self, word: &str, message: &str) {
+        self.tell_with(word, message, None);
+    }
+
+    fn tell_with(&self, word: &str, message: &str, queued: Option<Queued>) {
         (self.ctx.events)(Kind::ServiceChanged {
             service: self.spec.name.clone(),
             state: word.to_owned(),
             message: message.to_owned(),
+            queued,
         });
     }
 
@@ -102,7 +107,7 @@ impl Keeper<'_> {
         loop {
             let adopted = self.adopt()?;
             if adopted.is_none() && self.is_ready("127.0.0.1") {
-                self.ready("kept by somebody else");
+                self.ready("kept by somebody else", None);
                 while !self.is_told() && self.is_ready("127.0.0.1") {
                     self.pause(STRANGER);
                 }
@@ -113,7 +118,7 @@ impl Keeper<'_> {
             }
             let mut under = self.start(adopted, &again)?;
             if self.come_up(&mut under)? {
-                self.ready(&self.place(&under));
+                self.ready(&self.place(&under), under.files.as_ref().and_then(JobFiles::queued));
             }
             // Until it ends, by itself or because it is told to.
             let why = loop {
@@ -154,8 +159,8 @@ impl Keeper<'_> {
         });
     }
 
-    fn ready(&self, place: &str) {
-        self.tell("ready", place);
+    fn ready(&self, place: &str, queued: Option<Queued>) {
+        self.tell_with("ready", place, queued);
         self.entry.change(|state| {
             if matches!(state.stage, Stage::Wanted | Stage::Starting) {
                 state.stage = Stage::Ready;
