@@ -145,7 +145,7 @@ fn chart_of(opened: &Opened, index: &Index, seen: &Seen, schedule: Option<&Sched
     let waits_or_serves = !project.services.is_empty()
         || !executors.is_empty()
         || project.specs.iter().any(|spec| matches!(spec.recipe, Recipe::Gate(_) | Recipe::Human(_)));
-    let told = waits_or_serves.then(|| timeline(&opened.store).unwrap_or_default()).unwrap_or_default();
+    let told = waits_or_serves.then(|| timeline(&opened.store)).and_then(Result::ok).unwrap_or_default();
     let services = gantt::services(&told, now);
     let waits = gantt::waits(&told, &seen.standing.tasks, now);
     gantt::chart(&Facts {

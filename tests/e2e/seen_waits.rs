@@ -114,7 +114,10 @@ fn who_was_waited_for_and_is_not_any_more_is_not_drawn_as_waiting() {
     let events = space.lines("events.jsonl");
     let asked = micros(&event(&events, "task.waiting", "go")["timestamp_utc"]);
     let started = events.iter().rfind(|event| event["event"] == "task.started").expect("it ran again");
-    assert_eq!(pieces(&space, "person"), [("person: go".to_owned(), asked, micros(&started["timestamp_utc"]))]);
+    assert_eq!(
+        pieces(&space, "person"),
+        [("person: go".to_owned(), asked, micros(&started["timestamp_utc"]))]
+    );
 }
 
 /// A queue that begins nothing before `begin` is there.

@@ -11,7 +11,7 @@ use jiff::tz::{Offset, TimeZone};
 use jiff::{Span, Timestamp};
 use regex::{Captures, Regex};
 
-use super::retry_after::wait_of;
+use super::retry_after::{iso_duration, wait_of};
 
 /// Bytes of a text that are read: its last ones.
 const READ: usize = 16 * 1024;
@@ -47,7 +47,7 @@ static LEAD: LazyLock<Regex> = LazyLock::new(|| {
 });
 static SPAN: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r"^(?i)(?:(\d+(?:\.\d+)?|an?\b)\s*(milliseconds?|ms|months?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)(?:[\s,]+and\s+|[\s,]*)?\b?)",
+        r"^(?i)(?:(\d+(?:\.\d+)?|(?:an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half\s+an?)\b)\s*(milliseconds?|ms|months?|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)(?:[\s,]+and\s+|[\s,]*)?\b?)",
     )
 });
 static LEFT: LazyLock<Regex> = LazyLock::new(|| read(r"^(\d{1,3}):([0-5]\d)(?::([0-5]\d))?\b"));
@@ -120,7 +120,8 @@ pub fn wait_told(text: &str, now: f64, here: &TimeZone) -> Option<Duration> {
         let rest: String = text[word.end()..].chars().take_while(|c| *c != '\n').take(NEAR).collect();
         let (lead, rest) = rest.split_at(LEAD.find(&rest).map_or(0, |lead| lead.end()));
         let left = || if IN.is_match(lead) { left(rest) } else { None };
-        let wait = span(rest).or_else(left).or_else(|| ahead(at_of(rest, now, here)?, now))?;
+        let iso = || iso_duration(rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?);
+        let wait = span(rest).or_else(iso).or_else(left).or_else(|| ahead(at_of(rest, now, here)?, now))?;
         wait_of(wait)
     })
 }
@@ -159,12 +160,24 @@ fn span(text: &str) -> Option<f64> {
             [b'd', ..] => 86400.0,
             _ => 7.0 * 86400.0,
         };
-        let number = if part[1].starts_with(['a', 'A']) { 1.0 } else { part[1].parse::<f64>().ok()? };
-        total += number * seconds;
+        total += number(&part[1])? * seconds;
         found = true;
         rest = &rest[part.get(0)?.end()..];
     }
     found.then_some(total)
+}
+
+/// The number of a span, in digits or as a word.
+fn number(text: &str) -> Option<f64> {
+    const WORDS: [&str; 12] =
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    let word = text.to_ascii_lowercase();
+    match WORDS.iter().position(|it| *it == word) {
+        Some(at) => Some((at + 1) as f64),
+        None if word.starts_with("half") => Some(0.5),
+        None if word.starts_with('a') => Some(1.0),
+        None => text.parse().ok(),
+    }
 }
 
 /// The seconds of `02:30:00` and `2:30` where they are what is left, and no time of day.
@@ -352,6 +365,11 @@ mod tests {
             ("Try again in ~2 hours.", Some(2.0 * H)),
             ("Try again in an hour.", Some(H)),
             ("try again in an hour and a minute", Some(H + 60.0)),
+            ("Try again in two hours.", Some(2.0 * H)),
+            ("Try again in about half an hour.", Some(0.5 * H)),
+            ("resets in Three days and one hour", Some(3.0 * D + H)),
+            ("try again after PT2H30M.", Some(2.5 * H)),
+            ("resets in a while", None),
             ("Please wait 2 hours before trying again.", Some(2.0 * H)),
             ("The limit will be lifted at 16:00 UTC", Some(2.0 * H)),
             (r#"{"error":{"retry_after":7200}}"#, Some(2.0 * H)),

@@ -59,10 +59,32 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Op
         }
         nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
     }
+    for (left, wait) in header("ratelimit").into_iter().flat_map(allowances) {
+        if left == Some(0) {
+            spent = Some(spent.map_or(wait, |had| had.max(wait)));
+        }
+        nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
+    }
     spent.or(nearest).and_then(wait_of)
 }
 
-/// A reset: a Go duration (`6m0s`, `12ms`), RFC 3339, an HTTP date, seconds, or a Unix time in seconds or
+/// What is left of each allowance of a `RateLimit` header, and after how many seconds it is full again:
+/// `"burst";r=0;t=30, "day";r=100;t=3600` (draft-ietf-httpapi-ratelimit-headers-10), and as in its version 07
+/// `limit=100, remaining=0, reset=30`.
+fn allowances(value: &str) -> impl Iterator<Item = (Option<u64>, f64)> {
+    let old = value.contains("reset=");
+    let items = value.split(move |c: char| c == ',' && !old);
+    items.filter_map(move |item| {
+        let number = |names: [&str; 2]| {
+            let mut parts = item.split([';', ',']).filter_map(|part| part.trim().split_once('='));
+            parts.find(|(name, _)| names.contains(&name.trim())).and_then(|(_, value)| value.trim().parse().ok())
+        };
+        let wait: u64 = number(["t", "reset"])?;
+        Some((number(["r", "remaining"]), wait as f64))
+    })
+}
+
+/// A reset: a Go duration (`6m0s`, `12ms`), one of ISO 8601 (`PT2H`), RFC 3339, an HTTP date, seconds, or a Unix time in seconds or
 /// milliseconds. The result is seconds from now.
 fn reset(value: &str, now: f64) -> Option<f64> {
     if let Ok(number) = value.parse::<f64>() {
@@ -72,7 +94,15 @@ fn reset(value: &str, now: f64) -> Option<f64> {
             n => n,
         });
     }
-    go_duration(value).or_else(|| moment(value).map(|at| (at - now).max(0.0)))
+    let span = go_duration(value).or_else(|| iso_duration(value));
+    span.or_else(|| moment(value).map(|at| (at - now).max(0.0)))
+}
+
+/// Seconds of a duration as ISO 8601 has them: `PT2H`, `P1DT30M`. Days have 24 hours; months and years have no length.
+pub(super) fn iso_duration(text: &str) -> Option<f64> {
+    let span: jiff::Span = Some(text).filter(|text| text.starts_with(['P', 'p']))?.parse().ok()?;
+    let seconds = span.total((jiff::Unit::Second, jiff::SpanRelativeTo::days_are_24_hours())).ok()?;
+    (seconds >= 0.0).then_some(seconds)
 }
 
 /// Seconds of a duration as Go prints it.
@@ -141,6 +171,10 @@ mod tests {
             (&[("retry-after", "1795248030")], Some(30.0)),
             (&[("retry-after-ms", "1795248030000")], Some(30.0)),
             (&[("retry-after", "1m30s")], Some(90.0)),
+            (&[("retry-after", "PT2H")], Some(7200.0)),
+            (&[("retry-after", "P1DT1M")], Some(86_460.0)),
+            (&[("retry-after", "P1M")], None),
+            (&[("retry-after", "P")], None),
             (&[("retry-after", "soon")], None),
             (&[("retry-after", "-5")], None),
             (&[("retry-after", "99999999999")], Some(604_800.0)),
@@ -156,6 +190,12 @@ mod tests {
             ),
             (&[("anthropic-ratelimit-tokens-reset", "2026-11-21T08:01:00Z")], Some(60.0)),
             (&[("x-ratelimit-reset", "1795248005000")], Some(5.0)),
+            (&[("ratelimit", r#""default";r=0;t=30"#)], Some(30.0)),
+            (&[("ratelimit", r#""burst";r=5;t=2, "day"; r=0; t=3600"#)], Some(3600.0)),
+            (&[("ratelimit", r#""burst";r=5;t=2, "day";r=9;t=3600"#)], Some(2.0)),
+            (&[("ratelimit", "limit=100, remaining=0, reset=50")], Some(50.0)),
+            (&[("ratelimit", r#""default";r=0"#)], None),
+            (&[("ratelimit", r#""default";r=0;t=-1"#)], None),
             (&[("x-ratelimit-reset", "1795248007")], Some(7.0)),
             (&[], None),
         ] {

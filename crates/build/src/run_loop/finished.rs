@@ -399,7 +399,10 @@ impl Build<'_> {
         kept: bool,
     ) {
         let task = name.to_owned();
-        self.tell_failed(id, Kind::TaskFailed { task, attempt, model, failure, blocked: 0, kept, queued: None });
+        self.tell_failed(
+            id,
+            Kind::TaskFailed { task, attempt, model, failure, blocked: 0, kept, queued: None },
+        );
     }
 
     /// Tells a failure, with the tasks that it blocks.

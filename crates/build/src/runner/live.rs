@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 
 use super::waits::Waits;
-use planexe_base::event::Queued;
 use planexe_base::cancel::{Cancel, Level};
+use planexe_base::event::Queued;
 use planexe_base::message::Message;
 use planexe_llm::{CallProgress, Usage};
 

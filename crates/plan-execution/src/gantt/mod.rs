@@ -24,8 +24,8 @@ pub use axis::Axis;
 pub use html::html;
 pub use rows::{Facts, chart};
 pub use services::{ServiceRow, ServiceTime, services};
-pub use waits::{WaitFor, WaitTime, waits};
 pub use text::text;
+pub use waits::{WaitFor, WaitTime, waits};
 
 /// Milliseconds since 1970.
 pub type At = i64;

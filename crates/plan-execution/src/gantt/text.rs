@@ -267,7 +267,8 @@ fn foot(chart: &Chart, style: &Style) -> String {
         false => format!("{signs}   ▒ starting   ═ up"),
     };
     let signs = match chart.rows.iter().all(|row| row.waits.is_empty())
-        && !chart.services.iter().flat_map(|service| &service.times).any(|time| time.queued) {
+        && !chart.services.iter().flat_map(|service| &service.times).any(|time| time.queued)
+    {
         true => signs,
         false => format!("{signs}   ╌ waited for a person or in a queue"),
     };

@@ -57,7 +57,9 @@ pub fn waits(timeline: &Timeline, tasks: &[TaskView], now: At) -> HashMap<String
     }
     // Of what is in a queue now the log has nothing yet.
     for task in tasks {
-        let Some(executor) = task.executor.as_ref().filter(|executor| executor.host.is_none()) else { continue };
+        let Some(executor) = task.executor.as_ref().filter(|executor| executor.host.is_none()) else {
+            continue;
+        };
         let Ok(since) = executor.since_utc.parse::<jiff::Timestamp>() else { continue };
         let span = Span::new(since.as_millisecond(), now);
         of.entry(task.task.clone()).or_default().push(WaitTime { kind: WaitFor::Queue, span });

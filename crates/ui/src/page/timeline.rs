@@ -34,8 +34,11 @@ struct Axis {
 impl Axis {
     fn new(timeline: &Timeline, width: f64) -> Axis {
         // A person may take days: between builds that is cut out too, and its length is told.
-        let mut busy: Vec<(Micros, Micros)> =
-            timeline.all().filter(|slice| slice.kind != "person").map(|slice| (slice.from, slice.to)).collect();
+        let mut busy: Vec<(Micros, Micros)> = timeline
+            .all()
+            .filter(|slice| slice.kind != "person")
+            .map(|slice| (slice.from, slice.to))
+            .collect();
         busy.sort_unstable();
         let all: Micros = busy.iter().map(|(from, to)| to - from).max().unwrap_or(0);
         let mut joined: Vec<(Micros, Micros)> = Vec::new();
