@@ -102,11 +102,26 @@ fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         },
         &["no plain file"],
     );
+    fails("[\"empty.png\"]", &|space| space.write("empty.png", ""), &["`empty.png` is empty"]);
+    fails("[\"photos/*\"]", &|_| {}, &["`photos/*` matches no file", "`optional`"]);
     let space = space(&server, dialect, "[\"../secret.png\"]");
     space.run(&["check"]).exits(2).says(&["not below the run directory"]);
     space.edit("pipeline.toml", "\"../secret.png\"", "\"nowhere.png\"");
     space.run(&["check"]).exits(2).says(&["nowhere.png"]);
     assert_eq!(server.count(), 0);
+}
+
+#[test]
+fn a_glob_that_may_match_nothing_is_optional() {
+    let dialect = Dialect::Openai;
+    let server = Wire::new(move |_| dialect.answer("A bridge."));
+    let space = space(&server, dialect, "[\"photos/*\"]\noptional = [\"photos/*\"]");
+    space.build().exits(0);
+    space.build().exits(0);
+    assert_eq!(server.count(), 1);
+    space.write("photos/a.png", png("a"));
+    space.build().exits(0);
+    assert_eq!(server.count(), 2);
 }
 
 #[test]

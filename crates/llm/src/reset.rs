@@ -149,6 +149,10 @@ fn moment(text: &str) -> Option<f64> {
 fn span(text: &str) -> Option<f64> {
     let (mut rest, mut total, mut found) = (text, 0.0, false);
     while let Some(part) = SPAN.captures(rest) {
+        // `a while` is no week.
+        if rest[part.get(2)?.end()..].starts_with(char::is_alphabetic) {
+            break;
+        }
         let unit = part[2].to_ascii_lowercase();
         let seconds = match unit.as_bytes() {
             b"ms" => 0.001,
@@ -370,6 +374,7 @@ mod tests {
             ("resets in Three days and one hour", Some(3.0 * D + H)),
             ("try again after PT2H30M.", Some(2.5 * H)),
             ("resets in a while", None),
+            ("try again in 3 ways", None),
             ("Please wait 2 hours before trying again.", Some(2.0 * H)),
             ("The limit will be lifted at 16:00 UTC", Some(2.0 * H)),
             (r#"{"error":{"retry_after":7200}}"#, Some(2.0 * H)),

@@ -77,7 +77,9 @@ fn allowances(value: &str) -> impl Iterator<Item = (Option<u64>, f64)> {
     items.filter_map(move |item| {
         let number = |names: [&str; 2]| {
             let mut parts = item.split([';', ',']).filter_map(|part| part.trim().split_once('='));
-            parts.find(|(name, _)| names.contains(&name.trim())).and_then(|(_, value)| value.trim().parse().ok())
+            parts
+                .find(|(name, _)| names.contains(&name.trim()))
+                .and_then(|(_, value)| value.trim().parse().ok())
         };
         let wait: u64 = number(["t", "reset"])?;
         Some((number(["r", "remaining"]), wait as f64))

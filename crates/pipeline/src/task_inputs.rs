@@ -165,7 +165,13 @@ impl Inputs {
     /// The images and PDFs that go with the prompt, each once, in the order of `files`.
     pub fn attachments(&self, project: &Project) -> Result<Vec<Attachment>, InputError> {
         let mut seen = BTreeSet::new();
-        let attached = self.files.iter().filter(|input| input.is_attached()).flat_map(|input| &input.paths);
+        let attached = || self.files.iter().filter(|input| input.is_attached());
+        if let Some(without) = attached().find(|input| input.paths.is_empty() && !input.optional) {
+            let path = without.pattern.clone();
+            let why = "matches no file, and `files` sends what it matches with the prompt; if there may be none, list it in `optional`";
+            return Err(InputError::Malformed { path, why: why.to_owned() });
+        }
+        let attached = attached().flat_map(|input| &input.paths);
         let mut all = Vec::new();
         for path in attached.filter(|path| seen.insert(path.as_str())) {
             let malformed =
@@ -174,6 +180,9 @@ impl Inputs {
             // What leads elsewhere is nothing to send to a server, whoever put the link there.
             if !matches!(fs::kind(&project.input(path)), Ok(Some(fs::FileKind::File))) {
                 return malformed("is no plain file, and only those are attached to a prompt");
+            }
+            if bytes.is_empty() {
+                return malformed("is empty, and would be sent with the prompt");
             }
             let Some(media) = Media::of(bytes) else {
                 return malformed(

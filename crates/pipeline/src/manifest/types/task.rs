@@ -61,7 +61,7 @@ pub struct Task {
     pub tools: Option<Vec<String>>,
     /// System prompt: a file of the pipeline, or inline text.
     pub system: Option<String>,
-    /// Images (PNG, JPEG, GIF, WebP) and PDFs that are sent with the prompt: paths or globs, relative to the run directory.
+    /// Images (PNG, JPEG, GIF, WebP) and PDFs that are sent with the prompt: paths or globs, relative to the run directory. A glob that matches nothing is an error, unless `optional` lists it.
     pub files: Vec<String>,
     /// Prompt: a file of the pipeline, or inline text (minijinja).
     pub prompt: Option<String>,

@@ -232,11 +232,11 @@ impl TaskChecker<'_, '_> {
             }
         }
         for (index, wanted) in task.optional.iter().enumerate() {
-            if inputs.iter().any(|input| input.name == *wanted || input.pattern == *wanted) {
+            let named = inputs.iter().flat_map(|input| [input.name.as_str(), input.pattern.as_str()]);
+            let known: Vec<&str> = named.chain(task.files.iter().map(String::as_str)).collect();
+            if known.contains(&wanted.as_str()) {
                 continue;
             }
-            let known: Vec<&str> =
-                inputs.iter().flat_map(|input| [input.name.as_str(), input.pattern.as_str()]).collect();
             self.add(
                 Diagnostic::at(
                     self.at.then("optional").then(index),
