@@ -143,8 +143,10 @@ fn lines(view: &ImportView, all: bool) -> Vec<String> {
     }
     lines.extend(view.notes.iter().map(|note| format!("  note      {note}")));
     lines.push(format!(
-        "the next build asks for {} of {} tasks that ask a model",
-        view.asked_next, view.tasks_that_ask
+        "the next build asks for {} of {} that ask{} a model",
+        view.asked_next,
+        count(view.tasks_that_ask as u64, "task"),
+        if view.tasks_that_ask == 1 { "s" } else { "" }
     ));
     lines
 }

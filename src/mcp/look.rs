@@ -88,7 +88,8 @@ pub(super) fn wait(context: &Context<'_>, of: WaitFor) -> Result<Value, ToolErro
         if waited >= told + NEWS {
             told = waited;
             let done = seen.standing.declared().filter(|task| task.state.is_complete()).count();
-            let text = format!("{}: {done} of {} tasks done", seen.phase, plan.opened.project.specs.len());
+            let tasks = planexe_base::style::count(plan.opened.project.specs.len() as u64, "task");
+            let text = format!("{}: {done} of {tasks} done", seen.phase);
             (context.progress)(waited.as_secs_f64(), limit.as_secs_f64(), &text);
         }
         context.call.pause(time)
@@ -151,7 +152,7 @@ fn lean(value: &mut Value) {
             if let Some((at, _)) = text.char_indices().nth(LONG) {
                 let left = text[at..].chars().count();
                 text.truncate(at);
-                *text += &format!("… ({left} characters more)");
+                *text += &format!("… ({} more)", planexe_base::style::count(left as u64, "character"));
             }
         }
         Value::Array(items) => items.iter_mut().for_each(lean),

@@ -184,7 +184,7 @@ fn task(
             let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             let left = text.len() - end;
             text.truncate(end);
-            *text += &format!("… ({left} bytes more)");
+            *text += &format!("… ({} more)", planexe_base::style::count(left as u64, "byte"));
         }
     }
     let view = seen.standing.of(id);

@@ -375,7 +375,7 @@ fn what_cannot_be_converted_exactly_is_asked() {
         (
             "potential_levers_raw.json",
             &|it| it["levers"][1]["options"] = json!(["One"]),
-            "1 options; 3 are wanted",
+            "1 option; 3 are wanted",
         ),
         (
             "enriched_levers_raw.json",

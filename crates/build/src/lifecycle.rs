@@ -39,7 +39,14 @@ impl<'a> RunRecord<'a> {
             self.store.calls().keep_room(self.project.calls_at_once())?;
         }
         for (file, cut) in self.store.mend_all()? {
-            ctx.note(None, true, format!("`{file}` had a torn end: {} bytes were cut off", cut.cut_bytes));
+            ctx.note(
+                None,
+                true,
+                format!(
+                    "`{file}` had a torn end: {} cut off",
+                    planexe_base::style::count(cut.cut_bytes, "byte")
+                ),
+            );
         }
         self.store.mend_overview()?;
         // What a build that was killed was at is of no use to anybody.

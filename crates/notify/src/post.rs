@@ -188,7 +188,10 @@ impl Post {
     pub fn close(mut self, limit: Duration) -> [usize; 2] {
         let dropped = self.dropped.load(Ordering::Relaxed);
         if dropped > 0 {
-            self.complaints.add(format!("{dropped} events came too fast and were not told to webhooks"));
+            self.complaints.add(format!(
+                "{} came too fast to be told to webhooks",
+                planexe_base::style::count(dropped as u64, "event")
+            ));
         }
         if self.queue.take().is_none() {
             return [0, 0];

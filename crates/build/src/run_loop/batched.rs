@@ -37,6 +37,9 @@ impl Build<'_> {
             batches.iter().fold((0, 0), |sum, (_, state)| (sum.0 + state.done, sum.1 + state.total));
         let first = &batches.first()?.0;
         let until = until.unwrap_or_default();
-        Some(format!("waiting for a batch of `{first}`{until}: {done} of {total} calls are answered"))
+        Some(format!(
+            "waiting for a batch of `{first}`{until}: {done} of {} answered",
+            planexe_base::style::count(total, "call")
+        ))
     }
 }

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::hollow::is_hollow;
+use super::schema::counted;
 use super::{Violation, ViolationKind};
 use crate::items::select;
 use crate::manifest::types::{RangeRule, TextRule};
@@ -165,11 +166,12 @@ pub(super) fn texts(rules: &IndexMap<String, TextRule>, root: &Value, found: &mu
         for (path, text) in &texts {
             let count = words::count(text);
             if let Some(least) = rule.min_words.filter(|&least| count < least) {
-                let message = format!("has {count} words, wanted at least {least}: what exactly is done?");
+                let message =
+                    format!("has {}, wanted at least {least}: what exactly is done?", counted(count, "word"));
                 found.push(broken(path, message).found(&Value::from(*text)));
             }
             if let Some(most) = rule.max_words.filter(|&most| count > most) {
-                found.push(broken(path, format!("has {count} words, wanted at most {most}")));
+                found.push(broken(path, format!("has {}, wanted at most {most}", counted(count, "word"))));
             }
             if rule.number && !text.contains(|c: char| c.is_numeric()) {
                 let message = "names no number; wanted an amount, a date or a count".to_owned();

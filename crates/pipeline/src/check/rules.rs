@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::hollow::is_hollow;
 use super::measure::LONGEST_PATTERN;
+use super::schema::counted;
 use super::{Valid, Violation, ViolationKind, shortened};
 use crate::check::inputs::{self as given, Given};
 use crate::check::ranges_texts as pieces;
@@ -212,10 +213,10 @@ impl CompiledCheck {
         if check.min_words.is_some() || check.max_words.is_some() {
             let count = words_of(answer);
             if let Some(least) = check.min_words.filter(|&least| count < least) {
-                found.push(broken("", format!("has {count} words, wanted at least {least}")));
+                found.push(broken("", format!("has {}, wanted at least {least}", counted(count, "word"))));
             }
             if let Some(most) = check.max_words.filter(|&most| count > most) {
-                found.push(broken("", format!("has {count} words, wanted at most {most}")));
+                found.push(broken("", format!("has {}, wanted at most {most}", counted(count, "word"))));
             }
         }
         for (pointer, regex) in &self.matches {

@@ -3,7 +3,7 @@
 use super::TextFault;
 use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
-use super::{lists, tables, words};
+use super::{brackets, lists, tables, words};
 
 /// Where a token stands in its line, in bytes.
 pub(super) type Placement = (usize, usize);
@@ -53,13 +53,22 @@ fn line_faults(line: &str, n: usize, found: &mut Vec<TextFault>) {
         let before = found.len();
         equations(sentence, &tokens, n, found);
         if found.len() == before {
-            products(sentence, &tokens, n, found);
-            list(sentence, &tokens, n, found);
-            shares(sentence, &tokens, n, found);
+            claims(sentence, &tokens, n, found);
         }
         if found.len() == before {
-            words::faults(sentence, &tokens, n, found);
+            brackets::faults(sentence, n, found);
         }
+    }
+}
+
+/// Claims without a sign for them.
+pub(super) fn claims(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFault>) {
+    let before = found.len();
+    products(sentence, tokens, n, found);
+    list(sentence, tokens, n, found);
+    shares(sentence, tokens, n, found);
+    if found.len() == before {
+        words::faults(sentence, tokens, n, found);
     }
 }
 

@@ -11,6 +11,7 @@ use super::TextFault;
 use super::claims::fault;
 use super::languages::Languages;
 use super::named::{Found, Named, dates};
+use super::unit::in_number;
 
 /// A part of a plan with a start of its own.
 #[derive(Debug, Clone)]
@@ -131,7 +132,10 @@ impl Calendar {
                 if !holds {
                     let said = all.start.min(date.start())..end.max(date.range().end);
                     let due = format!("{:04}-{:02}", due.year(), due.month());
-                    let message = format!("is {due}, {months} months from {name} ({start})");
+                    let message = format!(
+                        "is {due}, {months} {} from {name} ({start})",
+                        in_number("months", months == 1)
+                    );
                     found.push(fault(n + 1, &line[said], message));
                 }
             }

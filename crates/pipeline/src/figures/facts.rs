@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::formula::{self, Amount, compute};
 use super::number::Number;
-use super::unit::Unit;
+use super::unit::{Unit, in_number};
 use crate::manifest::nearest;
 
 /// Most facts in a document.
@@ -217,6 +217,7 @@ fn shown(amount: &Amount, unit: &str, currency: &str, percent: bool) -> String {
                 _ => (code, unit.strip_prefix("1/").map_or(unit.to_owned(), |rest| format!("per {rest}"))),
             };
             let before = if code.is_empty() { String::new() } else { format!("{code} ") };
+            let unit = in_number(&unit, number.abs() == Number::from(1));
             let after = match unit.as_str() {
                 "" => String::new(),
                 "%" => "%".to_owned(),

@@ -1,6 +1,7 @@
 //! Sums of lists in lines of their own: `Funding, EUR 6.4 million in all:` and what follows, or a last line with the total.
 
 use super::TextFault;
+use super::brackets;
 use super::claims::fault;
 use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
@@ -16,8 +17,12 @@ fn item(line: &str) -> Option<(usize, &str)> {
     Some((line.len() - text.len(), rest.trim()))
 }
 
-/// The only amount of a line, unless it is a rate.
+/// The only amount of a line, unless it is a rate; one in brackets counts if there is no other.
 fn amount(text: &str) -> Option<Written> {
+    brackets::without(text).and_then(|around| only(&around)).or_else(|| only(text))
+}
+
+fn only(text: &str) -> Option<Written> {
     let tokens = tokens(text);
     let is_money =
         |placed: &Placed| matches!(&placed.token, Token::Number(written) if written.currency.is_some());

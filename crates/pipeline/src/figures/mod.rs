@@ -1,6 +1,7 @@
 //! Figures of a plan: exact numbers, units and dates, facts with formulas over other facts, and the arithmetic that texts
 //! claim. All of it is computed here, and none of it by a model.
 
+mod brackets;
 mod claims;
 mod dates;
 mod edits;
@@ -13,6 +14,7 @@ mod lists;
 mod moved;
 mod named;
 mod number;
+mod ranges;
 mod scan;
 mod tables;
 #[cfg(test)]
@@ -31,10 +33,10 @@ pub use evidence::{
 pub use facts::{Fact, FactFault, Ledger};
 pub use former::{gone, still};
 pub use formula::Amount;
-pub use moved::{Move, dates_of};
+pub use moved::{Move, dates_of, last_day};
 pub use number::Number;
 pub use uncited::{line_with, misstated, uncited};
-pub use unit::Unit;
+pub use unit::{Unit, in_number};
 
 use serde::Serialize;
 

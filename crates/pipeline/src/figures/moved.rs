@@ -40,6 +40,19 @@ pub fn dates_of(text: &str, start: Date) -> Vec<String> {
     all
 }
 
+/// The last day of the first date, month, quarter or span that a text names.
+pub fn last_day(text: &str) -> Option<Date> {
+    let languages = Languages::new(None);
+    let named = *dates(text, &languages).next()?.dates.last()?;
+    let months = match named {
+        Named::Day(day) => return Some(day),
+        Named::Month(_) => 1,
+        Named::Quarter(_) => 3,
+    };
+    let (Named::Month(first) | Named::Quarter(first) | Named::Day(first)) = named;
+    first.checked_add(months.months()).and_then(|next| next.yesterday()).ok()
+}
+
 fn first_day(day: Date) -> Date {
     day.first_of_month()
 }

@@ -1,13 +1,15 @@
 //! Sums of columns in Markdown tables: the row of a total against the rows above it.
 
 use super::TextFault;
+use super::brackets;
 use super::claims::fault;
 use super::number::Number;
 use super::scan::{Token, Written, tokens};
 
-/// A cell that is one number, with its rounding.
+/// A cell that is one number, with its rounding; what stands in brackets behind it does not count.
 fn number_of(cell: &str) -> Option<Written> {
-    let cell = cell.trim().trim_matches('*').trim();
+    let around = brackets::without(cell);
+    let cell = around.as_deref().unwrap_or(cell).trim().trim_matches('*').trim();
     let tokens = tokens(cell);
     match &tokens[..] {
         [placed] => match &placed.token {

@@ -94,6 +94,23 @@ fn what_adds_up_is_no_fault() {
         "| Item | 2027 | 2028 | Total |\n|---|---|---|---|\n| A | EUR 1,000 | EUR 500 | EUR 1,500 |",
         "| Item | Number | Price | Total |\n|---|---|---|---|\n| A | 3 | EUR 500 | EUR 1,500 |\n| B | x | EUR 1 | EUR 5 |",
         "| Item | Low | High | Total |\n|---|---|---|---|\n| A | 3 | 5 | 40 |",
+        // In brackets.
+        "The budget (EUR 40,000 + 60,000 = 100,000) is there",
+        "Three parts (40, 60 and 20; 120 in all), and (EUR 40,000, 60,000 and 20,000, together 120,000)",
+        "Stalls (21 fixed, 11 starters; 32 stalls in all), shares (in all 100%: 40%, 35% and 25%)",
+        "(2 people, 3 days a week; 6 days in all) and (3 rooms, 2 days; 6 days in all)",
+        "Three visits (12 May, 3 June and 9 July; 3 in all), (2027, 2028 and 2029; 3 in all)",
+        "(40, 60 and 20 of 200; 120 in all), (40 to 60, 20; 90 in all), (40, 60; at least 90 in all)",
+        "EUR 100,000 (EUR 40,000 + 60,000), 32 stalls (21 fixed + 11 starters), EUR 420,000 (1,400 m³ × EUR 300)",
+        "EUR 850 (21 × 850 a month), phase 2 (3 + 4 tasks), by 2028 (5 + 3 weeks), EUR 110,000 (+ 10%)",
+        "8 benches (4 + 2 hours a day), EUR 48,000 (40,000 + 20% VAT), EUR 850 a month (12 × 70 places)",
+        "12 benches (8 - 10 weeks), EUR 420,000 (EUR 300 per m³ × 1,400 + 5), 5 (3 + a few), 15 staff (12 + 6 half days)",
+        "EUR 3.2 million (city) and EUR 1.6 million (fund) are EUR 4.8 million together",
+        "EUR 600,000 (EUR 45,000 for the pilot, EUR 20,000 for tests), EUR 5 (EUR 4, EUR 6)",
+        "Funding, EUR 4.8 million in all:\n- City: EUR 3.2 million (EUR 1 million of it now)\n- Fund: EUR 1.6 million\n",
+        "Funding, EUR 4.8 million in all:\n- City (EUR 3.2 million)\n- Fund (EUR 1.6 million)\n",
+        "| Item | EUR |\n|---|---|\n| A | 1,000 (33%) |\n| B | 2,000 (67%) |\n| Total | 3,000 (100%) |",
+        "((1 + 2) = 3 (4",
     ] {
         assert_eq!(faults(text), [""; 0], "{text}");
     }
@@ -194,6 +211,31 @@ fn what_does_not_is_told_with_what_it_comes_to() {
         (
             "| Item | Number | Unit price | Total |\n|---|---|---|---|\n| A | 3 | EUR 500 | EUR 1,600 |",
             "the row comes to 1,500, not 1,600",
+        ),
+        // In brackets.
+        ("The budget (EUR 40,000 + 60,000 = 110,000) is there", "comes to 100,000, not 110,000"),
+        ("- **Pilot** (EUR 40,000 + 60,000 = 110,000)", "comes to 100,000, not 110,000"),
+        ("It has three parts (40, 60 and 20; 130 in all).", "comes to 120, not 130"),
+        ("Stalls (21 fixed, 11 starters; 33 in all)", "comes to 32, not 33"),
+        ("Stalls (together 33: 21 and 11)", "comes to 32, not 33"),
+        ("Shares (40%, 35% and 20%; 100% in all)", "comes to 95%, not 100%"),
+        ("Parts (EUR 40,000, 60,000 and 20,000, together 130,000)", "comes to 120,000, not 130,000"),
+        ("Parts (EUR 3.2 million, EUR 1.6 million; EUR 5 million in all)", "comes to 4,800,000"),
+        ("Soil (1,400 m³ at EUR 300 per m³, EUR 240,000 in all) goes", "comes to 420,000"),
+        ("The pilot costs EUR 110,000 (EUR 40,000 + 60,000).", "comes to 100,000, not 110,000"),
+        ("There are 33 stalls (21 fixed + 11 starters).", "comes to 32, not 33"),
+        ("| Soil | EUR 240,000 (1,400 m³ × EUR 300) |", "comes to 420,000, not 240,000"),
+        (
+            "EUR 3.2 million (city) and EUR 1.6 million (fund) are EUR 5 million together",
+            "comes to 4,800,000",
+        ),
+        (
+            "Funding, EUR 5 million in all:\n- City: EUR 3.2 million (EUR 1 million of it now)\n- Fund: EUR 1.6 million\n",
+            "comes to 4,800,000",
+        ),
+        (
+            "| Item | EUR |\n|---|---|\n| A | 1,000 (33%) |\n| B | 2,000 (67%) |\n| Total | 4,000 (100%) |",
+            "adds up to 3,000",
         ),
         ("| a | 1 | 0.1 |\n| b | 2 | 0.2 |\n| Total | 3 | 0.4 |", "column 3 adds up to 0.3, not 0.4"),
     ] {
@@ -302,7 +344,8 @@ fn a_number_that_no_fact_has_is_found() {
     };
     for text in [
         "EUR 6.4 million, or EUR 6,412,000, or 6.41 million EUR; € 850 a month",
-        "14,000 m³ of soil, at most 22,000 m³",
+        "14,000 m³ of soil, at most 22,000 m³, 9,000 to 22,000 m³",
+        "EUR 850 to 6,412,000 in all",
         "34% of the stalls, 34.4% of all",
         "32 stalls since 2024, open on 1 June 2029, 5,000 visits",
         "Nothing at all.",
@@ -314,9 +357,18 @@ fn a_number_that_no_fact_has_is_found() {
         ("It costs EUR 6,400,000.", "no fact has EUR 6,400,000"),
         ("It costs USD 850.", "no fact has USD 850"),
         ("One.\n35% of the stalls", "no fact has 35%"),
+        // A range is one claim.
+        ("It may cost EUR 150,000 to 400,000 more.", "no fact has EUR 150,000 to 400,000"),
+        ("It may cost EUR 850 to 900.", "no fact has EUR 850 to 900"),
+        ("EUR 0.8 to 1.6 million, or the end", "no fact has EUR 0.8 to 1.6 million"),
+        ("between EUR 150,000 and EUR 400,000", "no fact has EUR 150,000 and EUR 400,000"),
+        ("150,000–400,000 EUR", "no fact has 150,000–400,000 EUR"),
+        ("30 to 40% of the stalls", "no fact has 30 to 40%"),
+        ("EUR 5 for 15,000 people", "no fact has EUR 5|no fact has 15,000"),
+        ("EUR 500 to 1,200 members", "no fact has EUR 500"),
         ("15,000 m³", "no fact has 15,000"),
     ] {
-        assert_eq!(found(text), [wanted], "{text}");
+        assert_eq!(found(text).join("|"), wanted, "{text}");
     }
 }
 
@@ -340,6 +392,7 @@ fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
         "A EUR 20,000 budget, EUR 20,000 of budget, and the EUR 6.4 million budget",
         "The EUR 20,000 budget for tests, the EUR 20,000 budget-line, the EUR 20,000 budgets",
         "An extra EUR 30,000 soil clean-up; the USD 5 budget",
+        "A budget of EUR 6 to 7 million: the budget is EUR 6 to 7 million",
     ] {
         assert_eq!(found(text), [""; 0], "{text}");
     }
@@ -354,6 +407,7 @@ fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
         ("Half of the EUR 7.4 million budget is there.", "EUR 6,400,000 is the figure of the plan"),
         ("The whole EUR 240,000 soil clean-up, by June.", "EUR 420,000 is"),
         ("For soil clean-up € 240,000 are set aside", "EUR 420,000 is"),
+        ("The budget is EUR 7 to 8 million", "EUR 6,400,000 is"),
     ] {
         let found = found(text).join("\n");
         assert!(found.contains(wanted), "{text}: {found}");
@@ -362,12 +416,17 @@ fn an_amount_that_a_fact_has_not_is_found_beside_its_name() {
 
 #[test]
 fn the_line_that_has_an_amount_is_found() {
-    let text = "One.\nEUR 0.3 million of 480,000 up to the permit, 34%\n| Pilot | 45,000 |\n";
+    let text = "One.\nEUR 0.3 million of 480,000 up to the permit, 34%\n| Pilot | 45,000 |\nEUR 150,000 a year\nEUR 0.15 to 0.4 million\n";
     for (amount, line) in [
         ("EUR 300,000", Some(2)),
         ("480,000", Some(2)),
         ("EUR 45,000", Some(3)),
         ("34%", Some(2)),
+        // Not the line that has one of its ends.
+        ("EUR 150,000 to 400,000", Some(5)),
+        ("EUR 150,000", Some(4)),
+        ("EUR 400,000", Some(5)),
+        ("EUR 150,000 to 300,000", None),
         ("EUR 300,001", None),
         ("USD 300,000", None),
         ("0.34", None),

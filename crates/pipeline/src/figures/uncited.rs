@@ -5,7 +5,8 @@ use super::claims::{fault, sentences};
 use super::facts::Ledger;
 use super::formula::Amount;
 use super::number::Number;
-use super::scan::{Token, tokens};
+use super::ranges::{Stated, stated};
+use super::scan::{Token, Written, tokens};
 
 /// Whether a number may be in the currency of a fact.
 fn is_in(written: Option<&str>, fact: Option<&str>) -> bool {
@@ -59,6 +60,15 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
                     })
                 };
                 if money.iter().any(|(_, _, range, _)| is(range)) {
+                    continue;
+                }
+                // `the budget of EUR 6 to 7 million` has the figure between its ends.
+                let holds = |stated: &Stated| {
+                    let ends = stated.from.number..=stated.to.as_ref()?.number;
+                    let mut all = money.iter().flat_map(|(_, _, range, _)| range.iter());
+                    (stated.token == at && all.any(|number| ends.contains(number))).then_some(())
+                };
+                if stated(sentence).iter().find_map(holds).is_some() {
                     continue;
                 }
                 // The words before it, without what may stand between.
@@ -140,48 +150,56 @@ pub fn uncited(text: &str, facts: &Ledger) -> Vec<TextFault> {
             known.extend(range.iter().map(|number| (*number, unit.currency())));
         }
     }
+    let is_known = |written: &Written| {
+        // `6.4 million` may be 6,412,000; a number written in full is that number.
+        let is_short = written.percent || written.thousands > 0;
+        let off = if is_short { written.short() } else { Number::from(0) };
+        let is_it = |(number, currency): &(Number, Option<String>)| {
+            is_in(written.currency.as_deref(), currency.as_deref())
+                && number.minus(written.number).is_some_and(|gap| gap.abs() <= off)
+        };
+        written.number == Number::from(0) || known.iter().any(is_it)
+    };
+    let is_figure = |written: &Written| {
+        written.currency.is_some() || written.percent || written.number >= Number::from(10_000)
+    };
     let mut found = Vec::new();
     for (n, line) in text.lines().enumerate() {
         for sentence in sentences(line) {
-            for placed in tokens(sentence) {
-                let Token::Number(written) = &placed.token else { continue };
-                let is_figure =
-                    written.currency.is_some() || written.percent || written.number >= Number::from(10_000);
-                // `6.4 million` may be 6,412,000; a number written in full is that number.
-                let is_short = written.percent || written.thousands > 0;
-                let off = if is_short { written.short() } else { Number::from(0) };
-                let is_known = known.iter().any(|(number, currency)| {
-                    is_in(written.currency.as_deref(), currency.as_deref())
-                        && number.minus(written.number).is_some_and(|gap| gap.abs() <= off)
-                });
-                if is_figure && !is_known && written.number != Number::from(0) {
-                    let said = &sentence[placed.at.0..placed.at.1];
-                    let code = written.currency.as_ref().map_or(String::new(), |code| format!("{code} "));
-                    let said =
-                        if said.contains(code.trim()) { said.to_owned() } else { format!("{code}{said}") };
-                    found.push(fault(n + 1, &said, format!("no fact has {said}")));
+            for stated in stated(sentence) {
+                // A range is one claim: both its ends have to be known.
+                if !stated.ends().any(is_figure) || stated.ends().all(is_known) {
+                    continue;
                 }
+                let said = &sentence[stated.at.0..stated.at.1];
+                let code = stated.from.currency.as_ref().map_or(String::new(), |code| format!("{code} "));
+                let said = if code.is_empty() || said.ends_with(code.trim()) {
+                    said.to_owned()
+                } else {
+                    format!("{code}{said}")
+                };
+                found.push(fault(n + 1, &said, format!("no fact has {said}")));
             }
         }
     }
     found
 }
 
-/// The first line of a text that has an amount, however it is written: `EUR 0.3 million` is EUR 300,000.
+/// The first line of a text that has an amount, or a range of two, however it is written: `EUR 0.3 million` is EUR 300,000.
 pub fn line_with(text: &str, amount: &str) -> Option<usize> {
-    let number = |placed: &super::scan::Placed| match &placed.token {
-        Token::Number(written) => Some(written.clone()),
-        _ => None,
+    let wanted = stated(amount).into_iter().next()?;
+    let is_it = |wanted: &Written, written: &Written| {
+        let same = match (&wanted.currency, &written.currency) {
+            (Some(one), Some(other)) => is_in(Some(other), Some(one)) || is_in(Some(one), Some(other)),
+            _ => true,
+        };
+        same && wanted.percent == written.percent && wanted.number == written.number
     };
-    let wanted = tokens(amount).iter().find_map(number)?;
-    let is_it = |line: &str| {
-        tokens(line).iter().filter_map(number).any(|written| {
-            let same = match (&wanted.currency, &written.currency) {
-                (Some(one), Some(other)) => is_in(Some(other), Some(one)) || is_in(Some(one), Some(other)),
-                _ => true,
-            };
-            same && wanted.percent == written.percent && wanted.number == written.number
-        })
+    // The end of a range is no place of a range.
+    let has = |stated: Stated| match (&wanted.to, &stated.to) {
+        (None, _) => stated.ends().any(|written| is_it(&wanted.from, written)),
+        (Some(to), Some(written)) => is_it(&wanted.from, &stated.from) && is_it(to, written),
+        (Some(_), None) => false,
     };
-    text.lines().position(is_it).map(|at| at + 1)
+    text.lines().position(|line| stated(line).into_iter().any(has)).map(|at| at + 1)
 }

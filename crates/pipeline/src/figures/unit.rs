@@ -100,6 +100,53 @@ impl fmt::Display for Unit {
     }
 }
 
+/// Words that end the noun of a unit: `volunteer hours a week`.
+const BEHIND: [&str; 20] = [
+    "a", "an", "per", "of", "from", "to", "in", "at", "for", "on", "by", "with", "inside", "each", "every",
+    "after", "before", "until", "between", "and",
+];
+
+/// A unit as it is written behind a number: `1 day`, `2 days`, `1 visit a week`. A unit of one that is written for many
+/// loses its plural; one of time gets it.
+pub fn in_number(unit: &str, is_one: bool) -> String {
+    let end = unit.find('/').unwrap_or(unit.len());
+    let words = unit[..end].split_inclusive(' ');
+    let head: usize = words.take_while(|word| !BEHIND.contains(&word.trim())).map(str::len).sum();
+    let noun = unit[..head].trim_end();
+    let start =
+        noun.rfind([' ', '·', '-']).map_or(0, |at| at + noun[at..].chars().next().map_or(1, char::len_utf8));
+    let (before, last, rest) = (&noun[..start], &noun[start..], &unit[noun.len()..]);
+    let is_time = ["minute", "hour", "day", "night", "week", "month", "quarter", "year"].contains(&last);
+    let last = match (is_one, last) {
+        (true, "people") => "person".to_owned(),
+        (true, "children") => "child".to_owned(),
+        (true, word) => one_of(word).unwrap_or(word.to_owned()),
+        (false, word) if is_time => format!("{word}s"),
+        (false, word) => word.to_owned(),
+    };
+    format!("{before}{last}{rest}")
+}
+
+/// A plural in English as the word of one; none if it is none.
+fn one_of(word: &str) -> Option<String> {
+    let is_word = word.len() > 3 && word.chars().all(|c| c.is_lowercase());
+    let no_plural =
+        ["ss", "us", "is"].iter().any(|end| word.ends_with(end)) || ["series", "species"].contains(&word);
+    if !is_word || no_plural {
+        return None;
+    }
+    let one = word.strip_suffix('s')?;
+    let stem = one
+        .strip_suffix('e')
+        .filter(|stem| ["s", "sh", "ch", "x", "z"].iter().any(|end| stem.ends_with(end)));
+    Some(match (one.strip_suffix("ie"), stem) {
+        (Some(stem), _) if stem.len() > 1 => format!("{stem}y"),
+        // `boxes`, `benches`, but not `houses`.
+        (_, Some(stem)) if !stem.ends_with('s') || stem.ends_with("ss") => stem.to_owned(),
+        _ => one.to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +163,38 @@ mod tests {
         assert_eq!(unit("EUR/month/stall").to_string(), "EUR/month/stall");
         assert_eq!(unit("glass"), unit("glass"));
         assert_eq!(unit("days").word(), Some("day"));
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        for (unit, one, many) in [
+            ("days", "day", "days"),
+            ("day", "day", "days"),
+            ("working days", "working day", "working days"),
+            ("visits a week", "visit a week", "visits a week"),
+            ("volunteer hours a week", "volunteer hour a week", "volunteer hours a week"),
+            (
+                "months from the start to the decision",
+                "month from the start to the decision",
+                "months from the start to the decision",
+            ),
+            ("days/week", "day/week", "days/week"),
+            ("people inside at once", "person inside at once", "people inside at once"),
+            ("benches", "bench", "benches"),
+            ("boxes", "box", "boxes"),
+            ("houses", "house", "houses"),
+            ("classes", "class", "classes"),
+            ("bodies", "body", "bodies"),
+            ("m³ of soil", "m³ of soil", "m³ of soil"),
+            ("m/s", "m/s", "m/s"),
+            ("glass", "glass", "glass"),
+            ("%", "%", "%"),
+            ("per month", "per month", "per month"),
+            ("", "", ""),
+            ("Tage", "Tage", "Tage"),
+            ("été·jours", "été·jour", "été·jours"),
+        ] {
+            assert_eq!((in_number(unit, true), in_number(unit, false)), (one.into(), many.into()), "{unit}");
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) fn add(env: &mut Environment<'_>) {
     env.add_filter("edited", edited);
     env.add_filter("sources", sources);
     env.add_filter("given_dates", given_dates);
+    env.add_filter("last_day", last_day);
+    env.add_filter("counted", counted);
     env.add_filter("moved", moved);
     env.add_filter("addresses", addresses);
 }
@@ -108,6 +110,18 @@ fn given_dates(text: String, kwargs: Kwargs) -> Result<Vec<String>, Error> {
     let start = day(&kwargs.get::<String>("start")?)?;
     kwargs.assert_all_used()?;
     Ok(figures::dates_of(&text, start))
+}
+
+/// The last day of the first date, month, quarter or span that a text names, as `2027-06-30`; none if it names none.
+fn last_day(text: String) -> Option<String> {
+    figures::last_day(&text).map(|day| day.to_string())
+}
+
+/// A number with what is counted: `1 day`, `1,004 days`. `many` is the plural, if it is not made with an `s`.
+fn counted(number: i64, one: String, many: Option<String>) -> String {
+    let many = many.unwrap_or_else(|| format!("{one}s"));
+    let what = if number.abs() == 1 { one } else { many };
+    format!("{} {what}", figures::Number::from(number).grouped())
 }
 
 /// A text or data with its dates moved: `move` has `from`, `to` and `fixed`, the dates that stay, and `language`.
@@ -258,11 +272,19 @@ mod tests {
             ),
             (
                 "{% set found = 'Month 1 of phase 1 (May 2028)' | date_faults(start='2027-03-01', phases=[{'name': 'works', 'start': '2028-05-15'}]) %}{{ found[0].message }}",
-                "is 2028-06, 1 months from the start of phase 1 (2028-05-15)",
+                "is 2028-06, 1 month from the start of phase 1 (2028-05-15)",
             ),
             (
                 "{% set edits = [{'document': 'a.md', 'find': '5 stalls', 'replace': '4 stalls'}] %}{{ '5 stalls, 15 stands' | edited(edits, 'a.md') }}; {{ {'n': 5, 'x': ['5 stalls']} | edited(edits, 'a.md') | tojson }}; {{ '5 stalls' | edited(edits, 'b.md') }}",
                 "4 stalls, 15 stands; {\"n\":5,\"x\":[\"4 stalls\"]}; 5 stalls",
+            ),
+            (
+                "{{ 1 | counted('day') }}, {{ -1 | counted('day') }}, {{ 0 | counted('day') }}, {{ 1004 | counted('body', 'bodies') }}",
+                "1 day, -1 day, 0 days, 1,004 bodies",
+            ),
+            (
+                "{{ 'by 15 May 2028, or June' | last_day }} {{ 'June 2027' | last_day }} {{ 'Q4 2027' | last_day }} {{ '1 to 15 June 2027' | last_day }} {{ '2027-02' | last_day }} {{ 'soon' | last_day }}",
+                "2028-05-15 2027-06-30 2027-12-31 2027-06-15 2027-02-28 None",
             ),
             ("{{ (wrong | fact_faults)[0] }}", "`b` is given as 3; its formula `a + 1` comes to 2"),
         ] {

@@ -11,9 +11,10 @@ use crate::template::{WORDS, figures};
 use crate::text::{self as words, Phrases};
 
 /// Their names, for suggestions.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 23] = [
     "addresses",
     "arithmetic",
+    "counted",
     "date_faults",
     "days_until",
     "digest",
@@ -25,6 +26,7 @@ pub const NAMES: [&str; 21] = [
     "fromtoml",
     "given_dates",
     "gone",
+    "last_day",
     "line_with",
     "mentions",
     "misstated",

@@ -327,7 +327,10 @@ impl ExplainView {
             let lines: Vec<String> = style::clean_lines(raw).lines().map(str::to_owned).collect();
             let skipped = lines.len().saturating_sub(LINES);
             if skipped > 0 {
-                text += &format!("  {}\n", style.dim(&format!("({skipped} lines before)")));
+                text += &format!(
+                    "  {}\n",
+                    style.dim(&format!("({} before)", style::count(skipped as u64, "line")))
+                );
             }
             for line in &lines[skipped..] {
                 text += &format!("  | {line}\n");

@@ -143,7 +143,7 @@ impl ResumeView {
         let known = |value: &Option<String>| value.as_deref().map_or_else(|| "none".to_owned(), clean);
         let goes_on = match (self.step, &self.task) {
             (Some(step), Some(task)) => format!("step {}/{}, {}", step + 1, self.steps_total, clean(task)),
-            _ => format!("nothing is left of {} steps", self.steps_total),
+            _ => format!("nothing is left of {}", style::count(self.steps_total as u64, "step")),
         };
         let last = match &self.last_completed_task {
             Some(task) => {

@@ -25,7 +25,10 @@ fn all(from: &Old<'_>) -> Result<(Vec<Lever>, HashMap<String, usize>), String> {
         let name = wanted(it, "name")?;
         let options = texts(it, "options");
         if options.len() != 3 {
-            return Err(format!("has a lever with {} options; 3 are wanted", options.len()));
+            return Err(format!(
+                "has a lever with {}; 3 are wanted",
+                planexe_base::style::count(options.len() as u64, "option")
+            ));
         }
         by_id.insert(wanted(it, "lever_id")?, at);
         levers.push(Lever {

@@ -286,7 +286,10 @@ impl Driver<'_> {
             (Some((Tell::Stuck, Some((listed, done)))), None) => {
                 self.stuck(
                     key,
-                    format!("its server says that {done} calls are answered, and lists {listed}"),
+                    format!(
+                        "its server says that {} answered, and lists {listed}",
+                        if done == 1 { "1 call is".to_owned() } else { format!("{done} calls are") }
+                    ),
                 );
             }
             _ => {}
@@ -306,9 +309,9 @@ impl Driver<'_> {
             let name = if id.is_empty() { String::new() } else { format!(" {id}") };
             let first = batch.record.calls.first().map(|call| call.record.task.clone()).unwrap_or_default();
             let text = format!(
-                "the batch{name} of `{model}` waits for a person: {why}; its {} calls may be paid, so they are not asked \
+                "the batch{name} of `{model}` waits for a person: {why}; {} may be paid, so they are not asked \
                  again by themselves: `planexe clean TASK` has a task asked anew (one is `{first}`)",
-                batch.record.calls.len()
+                planexe_base::style::count(batch.record.calls.len() as u64, "call")
             );
             let is_news = batch.stuck.as_ref() != Some(&text);
             batch.stuck = Some(text.clone());

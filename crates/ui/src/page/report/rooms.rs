@@ -32,14 +32,18 @@ pub(super) fn rooms_of(out: &mut String, report: &Report) {
     if bare > 0 {
         let _ = writeln!(
             out,
-            "<p class=\"note\">To keep this file small, {bare} tasks are told without their texts. <code>planexe -C {} show TASK</code> shows them.</p>",
+            "<p class=\"note\">To keep this file small, {} {} texts. <code>planexe -C {} show TASK</code> shows them.</p>",
+            count(bare.into(), "task"),
+            if bare == 1 { "is told without its" } else { "are told without their" },
             escape(&report.typed)
         );
     }
     if left > 0 {
         let _ = writeln!(
             out,
-            "<p class=\"note\">To keep this file small, {left} tasks are left out: those that are done first. <code>planexe -C {} status -v</code> lists all.</p>",
+            "<p class=\"note\">To keep this file small, {} {} left out: those that are done first. <code>planexe -C {} status -v</code> lists all.</p>",
+            count(left as u64, "task"),
+            if left == 1 { "is" } else { "are" },
             escape(&report.typed)
         );
     }
@@ -84,7 +88,8 @@ fn one(out: &mut String, at: usize, room: &Room, task: Option<&TaskView>, whole:
     if !show.outputs.is_empty() {
         *out += "<h3>Outputs</h3><ul>";
         for output in show.outputs.iter().take(20) {
-            let _ = write!(out, "<li><code>{}</code> {} bytes</li>", escape(&output.path), output.bytes);
+            let _ =
+                write!(out, "<li><code>{}</code> {}</li>", escape(&output.path), count(output.bytes, "byte"));
         }
         *out += "</ul>\n";
     }
