@@ -96,11 +96,12 @@ fn diagnostic(what: &What, at: &TablePath) -> Diagnostic {
         }
         What::UnknownWord { word, known } => {
             let list = list_of(known.iter().copied()).unwrap_or_default();
+            let one_of = if known.len() > 1 { "one of " } else { "" };
+            let near =
+                || nearest(word, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?"));
             Diagnostic::at(at, format!("unknown value {word:?} of `{at}`"))
-                .wanted(format!("wanted one of {list}"))
-                .maybe_hint(
-                    nearest(word, known.iter().copied()).map(|near| format!("did you mean \"{near}\"?")),
-                )
+                .wanted(format!("wanted {one_of}{list}"))
+                .maybe_hint(recipe_named(at, word).or_else(near))
         }
         What::Wrong { found, wanted } => Diagnostic::at(at, format!("`{at}` is {found}, wanted {wanted}"))
             .wanted(format!("wanted {wanted}")),
@@ -115,6 +116,16 @@ fn diagnostic(what: &What, at: &TablePath) -> Diagnostic {
         },
     }
 }
+
+/// What to write where `kind` names what a key of its own says.
+fn recipe_named(at: &TablePath, word: &str) -> Option<String> {
+    let [Step::Key(table), Step::Key(_), Step::Key(key)] = at.0.as_slice() else { return None };
+    (table.as_ref() == "task" && key.as_ref() == "kind" && RECIPES.contains(&word))
+        .then(|| format!("leave `kind` out: `{word} = …` makes it such a task"))
+}
+
+/// The keys that say how a task is made.
+const RECIPES: [&str; 5] = ["prompt", "command", "template", "gate", "human"];
 
 /// How a value of the wrong type would be written right, where that can be told.
 fn rewritten(found: &Kind, wanted: &Wanted, at: &TablePath) -> Option<String> {
@@ -182,7 +193,13 @@ fn elsewhere(table: &TablePath, key: &str) -> Option<String> {
         (["task", _], "if" | "condition" | "unless") => "did you mean `when`?",
         (["task", _], "name") => "a task's name is the one in its header: `[task.NAME]`",
         (["task", _], "reads" | "in" | "sources" | "src") => "did you mean `inputs`?",
-        (["task", _], "writes" | "out" | "produces" | "dest" | "file" | "files") => "did you mean `outputs`?",
+        (["task", _], "ask" | "question" | "approve" | "approval" | "confirm" | "manual") => {
+            "a person is asked by `human = \"…\"`"
+        }
+        (["task", _], "type" | "recipe") => {
+            "how a task is made is said by one of the keys `prompt`, `command`, `template`, `gate`, `human`"
+        }
+        (["task", _], "writes" | "out" | "produces" | "dest" | "file") => "did you mean `outputs`?",
         (
             ["task", _],
             "min_items" | "max_items" | "non_empty" | "one_of" | "unique" | "min_words" | "max_words"
