@@ -296,3 +296,31 @@ fn figures_that_cannot_be_true_are_not_summed_up() {
         space.run(args).exits(0);
     }
 }
+
+#[test]
+fn a_first_build_is_forecast_by_usual_calls_and_a_later_one_by_its_own() {
+    let server = Wire::new(|_| Openai.answer("Hello."));
+    let space = Space::new();
+    let model = format!(
+        "[models.m]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"m-1\"\nprice = {{ input = 1.0, output = 10.0 }}\n",
+        server.base_url(Openai)
+    );
+    space.write(
+        "pipeline.toml",
+        model + "[task.a]\noutputs = [\"a.txt\"]\nprompt = \"Say hello.\"\nmodel = \"m\"\n",
+    );
+    // 3,000 tokens at a dollar a million and 500 at ten; half a minute, since the server is on this machine.
+    space.run(&["build", "-n"]).exits(0).says(&["1 call expected", "About 30s, $0.0080: a guess"]);
+    let row = |args: &[&str]| space.run(args).json()["rows"][0].clone();
+    let first = row(&["simulate", "--json", "--speed", "m=100/10"]);
+    assert_eq!((first["input_tokens"].as_u64(), first["output_tokens"].as_u64()), (Some(3000), Some(500)));
+    assert_eq!((first["seconds"].as_f64(), first["guessed"].as_u64()), (Some(80.0), Some(1)));
+    space.run(&["simulate"]).exits(0).says(&["Such a call counts as 3.0k tokens read and 500 written."]);
+    space.build().exits(0);
+    let again = row(&["simulate", "--json"]);
+    assert_eq!(
+        (again["guessed"].as_u64(), again["input_tokens"].as_u64() < Some(1000)),
+        (Some(0), true),
+        "{again}"
+    );
+}

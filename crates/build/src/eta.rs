@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use planexe_engine::graph::{Graph, Kind, Task, TaskId};
 use planexe_engine::slots::AtOnce;
-use planexe_pipeline::project::{Project, Recipe};
+use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
 
 /// One figure of tasks: by item, else by declaration, else by recipe; the last two are medians.
 #[derive(Debug)]
@@ -68,13 +68,18 @@ impl<T: Copy> Known<T> {
 impl Known<f64> {
     /// Seconds a task is expected to take.
     pub fn seconds(&self, project: &Project, task: &Task) -> f64 {
-        self.get(project, task).unwrap_or_else(|| usual_seconds(&project.spec(task).recipe))
+        self.get(project, task).unwrap_or_else(|| usual_seconds(project, project.spec(task)))
     }
 }
 
-/// Seconds of a task of a kind of which none has run yet.
-pub fn usual_seconds(recipe: &Recipe) -> f64 {
-    match recipe {
+/// Seconds of a task of a kind of which none has run yet. A model on this machine is taken to be slower.
+pub fn usual_seconds(project: &Project, spec: &Spec) -> f64 {
+    let is_local = |prompt: &PromptSpec| {
+        let first = prompt.models.first().map(|&at| &project.endpoints[at].model);
+        first.is_some_and(|model| planexe_llm::concurrency_online(model) == 1)
+    };
+    match &spec.recipe {
+        Recipe::Prompt(prompt) if is_local(prompt) => 30.0,
         Recipe::Prompt(_) => 10.0,
         Recipe::Command(_) => 1.0,
         _ => 0.01,

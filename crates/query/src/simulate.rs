@@ -14,7 +14,7 @@ use planexe_pipeline::manifest::types::Budget;
 use planexe_pipeline::project::{Endpoint, Project, Recipe, Spec};
 use planexe_store::index::Index;
 use planexe_store::usage::{UsageLine, model_name};
-use planexe_ui::views::simulate::{BudgetStop, Limit, Predicted};
+use planexe_ui::views::simulate::{BudgetStop, Limit, Predicted, USUAL_TOKENS};
 
 /// What a task takes to run, and for how long; none if it need not run.
 type Runs<'a> = dyn FnMut(&Graph, TaskId) -> Option<(Work, Expected)> + 'a;
@@ -103,7 +103,7 @@ impl Past {
         let known = self.seconds.get(project, task);
         let usage = if calls {
             let call = self.calls.get(project, task);
-            let once = call.map(|call| call.usage).unwrap_or_default();
+            let once = call.map_or_else(usual_call, |call| call.usage);
             let used = times(&once, spec.rounds().0);
             let models = spec.prompts().next().map_or(&[][..], |prompt| &prompt.models);
             let name = |at: usize| logged_as(&project.endpoints[at]);
@@ -124,6 +124,11 @@ impl Past {
         let guessed = known.is_none() && matches!(recipe, Recipe::Prompt(_) | Recipe::Command(_));
         Expected { seconds: self.seconds.seconds(project, task), usage, guessed }
     }
+}
+
+/// What a call is taken to use where none was made yet.
+fn usual_call() -> Usage {
+    Usage { input_tokens: USUAL_TOKENS.0, output_tokens: USUAL_TOKENS.1, ..Usage::default() }
 }
 
 /// What so many rounds use, each as much as one.

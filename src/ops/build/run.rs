@@ -422,7 +422,7 @@ pub fn task_infos(project: &Project, index: &Index) -> Vec<TaskInfo> {
         .specs
         .iter()
         .map(|spec| {
-            let usual = || eta::usual_seconds(&spec.recipe);
+            let usual = || eta::usual_seconds(project, spec);
             let expected_s = index.usual_duration(&spec.name).unwrap_or_else(usual);
             let lane = spec.lane();
             TaskInfo { priority: spec.priority, min_success: spec.min_success, expected_s, lane }

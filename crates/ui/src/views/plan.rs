@@ -233,7 +233,9 @@ impl PlanView {
         }
         if self.unknown_items > 0 {
             let tasks = style::count(u64::from(self.unknown_items), "task");
-            text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
+            text += &format!(
+                "The items of {tasks} are not known yet; each task counts as one, so it will be more.\n"
+            );
         }
         if self.drift > 0 {
             let (was, them) = if self.drift == 1 { ("was", "it") } else { ("were", "them") };

@@ -29,6 +29,10 @@ pub struct Predicted {
     pub budget_stop: Option<BudgetStop>,
 }
 
+/// Tokens that a call is taken to read and to write where none like it was made yet: about the mean of the calls of the
+/// flagship's sample plan (`planexe usage`).
+pub const USUAL_TOKENS: (u64, u64) = (3_000, 500);
+
 /// How long tasks wait for their turn, on an executor or for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, JsonSchema)]
 pub struct Waits {
@@ -200,11 +204,18 @@ impl SimulateView {
             } else {
                 &format!("{guessed} of {tasks} tasks have not")
             };
-            text += &format!("A guess in part: {all} run yet, nor anything like it.\n");
+            text += &format!("A guess in part: {all} run yet, nor anything like it.");
+            if self.rows.iter().any(|row| row.predicted.usage.calls > 0) {
+                let [read, written] = [USUAL_TOKENS.0, USUAL_TOKENS.1].map(style::tokens);
+                text += &format!(" Such a call counts as {read} tokens read and {written} written.");
+            }
+            text.push('\n');
         }
         if unknown_items > 0 {
             let tasks = style::count(unknown_items, "task");
-            text += &format!("The items of {tasks} are not known yet; each counts as one.\n");
+            text += &format!(
+                "The items of {tasks} are not known yet; each task counts as one, so it will be more.\n"
+            );
         }
         if let Some(model) = &self.unpriced {
             text += &format!(
@@ -244,8 +255,14 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 6, "{text}");
         assert!(lines[1].starts_with("as set") && lines[2].starts_with('2'), "{text}");
-        assert_eq!(lines[3], "A guess in part: 1 of 4 tasks have not run yet, nor anything like it.");
-        assert_eq!(lines[4], "The items of 1 task are not known yet; each counts as one.");
+        assert_eq!(
+            lines[3],
+            "A guess in part: 1 of 4 tasks have not run yet, nor anything like it. Such a call counts as 3k tokens read and 500 written."
+        );
+        assert_eq!(
+            lines[4],
+            "The items of 1 task are not known yet; each task counts as one, so it will be more."
+        );
         assert!(lines[5].contains("[models.other]"), "{text}");
         let json = serde_json::to_value(&view).expect("JSON");
         assert_eq!(

@@ -189,7 +189,9 @@ Would run 1 task, and 1 more if what they read differs; 1 up to date. 1 call
     assert!(guessed.ends_with("$0.25: a guess in part, as 3 tasks have not run yet.\n"), "{guessed}");
     let unknown = PlanView { unknown_items: 2, ..plan() }.text(&AT_80, false);
     assert!(
-        unknown.ends_with("$0.25.\nThe items of 2 tasks are not known yet; each counts as one.\n"),
+        unknown.ends_with(
+            "$0.25.\nThe items of 2 tasks are not known yet; each task counts as one, so it will be more.\n"
+        ),
         "{unknown}"
     );
 }
