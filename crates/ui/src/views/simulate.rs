@@ -257,7 +257,7 @@ mod tests {
         assert!(lines[1].starts_with("as set") && lines[2].starts_with('2'), "{text}");
         assert_eq!(
             lines[3],
-            "A guess in part: 1 of 4 tasks have not run yet, nor anything like it. Such a call counts as 3k tokens read and 500 written."
+            "A guess in part: 1 of 4 tasks have not run yet, nor anything like it. Such a call counts as 3.0k tokens read and 500 written."
         );
         assert_eq!(
             lines[4],
