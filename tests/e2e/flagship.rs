@@ -577,7 +577,10 @@ fn a_plan_with_parts_missing_says_so_wherever_it_is_read() {
     }
     assert_eq!(space.json(&format!("{BUSINESS}/plan_summary.json"))["quality"]["complete"], false);
     let html = space.read(&format!("{BUSINESS}/report.html"));
-    assert!(html.contains("Parts of this plan did not arrive"), "said at the top");
+    let md = space.read(&format!("{BUSINESS}/report.md"));
+    for text in [&html, &md] {
+        assert!(text.contains("Parts of this plan did not arrive"), "said at the top");
+    }
     assert!(!empty_heading(&html), "no heading without text");
 }
 

@@ -189,35 +189,6 @@ fn errors_of_many_kinds_are_found_where_they_stand_and_nothing_else_is() {
     assert_eq!(from("6.1 million"), "");
 }
 
-/// A range is one claim: it comes from where the whole of it is said, and not from a line that has one of its ends.
-#[test]
-fn a_range_that_no_fact_has_is_found_with_both_its_ends() {
-    let space = flagship();
-    let range = "EUR 150,000 to 400,000";
-    let plan = space.read(&format!("{BUSINESS}/plan.txt"));
-    assert!(plan.contains("EUR 150,000 a year"), "the plan has one of the ends");
-    answers(&space, BUSINESS, "executive_summary", |_, answer| {
-        answer["risks"] = json!(format!("The soil may cost {range} more, or EUR 0.7 to 0.9 million."));
-    });
-    answers(&space, BUSINESS, "identify_risks", |_, answer| {
-        answer["risks"][0]["impact_text"] = json!(format!("{range} and 6 to 14 weeks"));
-    });
-    space.run(&["-C", BUSINESS, "build", "arithmetic_check"]).exits(0);
-    let found = space.json(&format!("{BUSINESS}/arithmetic_check.json"));
-    let uncited = found["uncited"].as_array().expect("numbers");
-    let of_summary: Vec<&Value> =
-        uncited.iter().filter(|number| number["document"] == "executive_summary.md").collect();
-    let from = |said: &str| {
-        let number = of_summary.iter().find(|number| number["said"] == said);
-        number.unwrap_or_else(|| panic!("{said}: {of_summary:#?}"))["from"].clone()
-    };
-    assert!(
-        from(range).as_str().is_some_and(|from| from.starts_with("consolidate_assumptions_full.md, line "))
-    );
-    assert_eq!(from("EUR 0.7 to 0.9 million"), "");
-    assert!(!of_summary.iter().any(|number| number["said"] == "EUR 150,000" || number["said"] == "400,000"));
-}
-
 /// What is mended is mended wherever a person or a program reads it.
 #[test]
 fn what_is_mended_is_mended_in_register_and_summary_too() {

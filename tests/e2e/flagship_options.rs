@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, finished, flagship, made};
+use crate::flagship::{BUSINESS, PERSONAL, answers, build, calls, finished, flagship};
 use crate::support::Space;
 
 fn register(space: &Space, run: &str) -> Value {
@@ -110,80 +110,4 @@ fn each_open_question_has_options_and_what_follows_is_computed() {
     build(&space, PERSONAL).exits(0);
     assert_eq!(register(&space, PERSONAL)["open"], json!([]));
     assert_eq!(calls(&space, PERSONAL), 81);
-}
-
-/// Whoever reads the first page knows who decides what, and what comes first.
-#[test]
-fn each_open_question_has_somebody_who_decides_and_what_is_needed_first_stands_first() {
-    let space = flagship();
-    for run in [BUSINESS, PERSONAL] {
-        build(&space, run).exits(0);
-        let all = register(&space, run);
-        let open = all["open"].as_array().expect("a list");
-        let bodies = space.json(&format!("{run}/governance_phase2_bodies_raw.json"))["bodies"].clone();
-        let team = space.json(&format!("{run}/find_team_members.json"))["members"].clone();
-        let names: Vec<&Value> = bodies
-            .as_array()
-            .expect("bodies")
-            .iter()
-            .map(|body| &body["name"])
-            .chain(team.as_array().expect("members").iter().map(|member| &member["title"]))
-            .collect();
-        assert!(open.iter().all(|d| names.contains(&&d["owner"])), "{run}: {open:#?}");
-        let days: Vec<&str> = open.iter().map(|d| d["day"].as_str().expect("a day")).collect();
-        assert!(days.is_sorted() && days.iter().all(|day| !day.is_empty()), "{run}: {days:?}");
-        for file in ["report.html", "report.md", "decision_register.md"] {
-            let text = space.read(&format!("{run}/{file}"));
-            assert!(!text.contains("to be named") && !text.contains("to be set"), "{run}/{file}");
-            let places: Vec<usize> = open
-                .iter()
-                .map(|d| text.find(d["ask"].as_str().expect("a question")).expect("the question"))
-                .collect();
-            assert!(places.is_sorted(), "{run}/{file}: {places:?}");
-        }
-    }
-
-    // A day that cannot be read stands last; of the day of a condition and that of the decision the earlier one holds.
-    answers(&space, PERSONAL, "decision_options", |_, answer| {
-        for d in answer["decisions"].as_array_mut().expect("a list") {
-            d["decide_by"] = json!(match d["question_id"].as_str() {
-                Some("condition-1") => "1 March 2028",
-                Some("condition-2") => "5 January 2027",
-                _ => "in good time",
-            });
-        }
-    });
-    space.run(&["-C", PERSONAL, "clean", "decision_options", "--yes"]).exits(0);
-    build(&space, PERSONAL).exits(0);
-    let all = register(&space, PERSONAL);
-    let open = all["open"].as_array().expect("a list").iter();
-    let told: Vec<(&str, &str)> =
-        open.map(|d| (d["id"].as_str().expect("an id"), d["decide_by"].as_str().expect("a day"))).collect();
-    assert_eq!(
-        told,
-        [
-            ("condition-2", "5 January 2027"),
-            ("condition-1", "7 February 2027"),
-            ("assumption-hours-per-week", "in good time")
-        ]
-    );
-}
-
-/// `1 day`, and not `1 days`, wherever a person reads.
-#[test]
-fn one_is_no_plural_in_what_is_read() {
-    let space = flagship();
-    let plural = regex::Regex::new(r"(?:^|[^\d.,:/-])1 (?:working |calendar )?(?:days|tasks|calls|weeks|hours|months|years|words|steps|phases|roles|questions|documents|readings|topics|items|points|minutes)\b").expect("a pattern");
-    for run in [BUSINESS, PERSONAL] {
-        let out = build(&space, run).exits(0);
-        assert!(!plural.is_match(&out.stderr), "{}", out.stderr);
-        for (path, bytes) in made(&space, run) {
-            let text = String::from_utf8_lossy(&bytes);
-            if let Some(found) = text.lines().find(|line| plural.is_match(line)) {
-                panic!("{run}/{path}: {found}");
-            }
-        }
-    }
-    let facts = space.read(&format!("{BUSINESS}/canonical_facts.md"));
-    assert!(facts.contains("| 1 day |"), "the sample has a figure of one day");
 }

@@ -42,6 +42,7 @@ mod flagship_figures;
 mod flagship_kept;
 mod flagship_moved;
 mod flagship_options;
+mod flagship_report;
 mod forced_end;
 mod foreach;
 mod gantt;
