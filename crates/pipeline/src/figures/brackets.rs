@@ -6,6 +6,9 @@ use super::claims::{Placement, claims, differs, fault};
 use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
 
+/// Brackets that are looked at in a sentence; what has more of them is none.
+const MOST: usize = 40;
+
 /// The innermost brackets of a text, from behind the first to before the second one.
 fn innermost(text: &str) -> Vec<(usize, usize)> {
     let mut open = None;
@@ -22,12 +25,23 @@ fn innermost(text: &str) -> Vec<(usize, usize)> {
 
 /// A text without what stands in brackets; none if it has none.
 pub(super) fn without(text: &str) -> Option<String> {
-    let mut rest = text.to_owned();
+    let mut rest = String::with_capacity(text.len());
+    let mut open: Vec<usize> = Vec::new();
     let mut is_other = false;
-    while let Some(&(from, to)) = innermost(&rest).last() {
-        let end = if rest[..from - 1].ends_with(' ') { from - 2 } else { from - 1 };
-        rest.replace_range(end..=to, "");
-        is_other = true;
+    for c in text.chars() {
+        match c {
+            '(' => open.push(rest.len()),
+            ')' => {
+                if let Some(from) = open.pop() {
+                    rest.truncate(from);
+                    rest.truncate(rest.trim_end_matches(' ').len());
+                    is_other = true;
+                    continue;
+                }
+            }
+            _ => (),
+        }
+        rest.push(c);
     }
     is_other.then_some(rest)
 }
@@ -36,7 +50,7 @@ pub(super) fn without(text: &str) -> Option<String> {
 pub(super) fn faults(sentence: &str, n: usize, found: &mut Vec<TextFault>) {
     let mut told: Vec<String> = Vec::new();
     let mut inner = Vec::new();
-    for (from, to) in innermost(sentence) {
+    for (from, to) in innermost(sentence).into_iter().take(MOST) {
         let content = &sentence[from..to];
         claims(content, &tokens(content), n, &mut inner);
         told.extend(together(content));

@@ -257,6 +257,10 @@ fn odd_texts_break_nothing() {
         "|||\n|-|\n",
         "9".repeat(400).as_str(),
         "1 + ".repeat(4000).as_str(),
+        // As long as an answer may be: what is read of it grows with it, and no faster.
+        format!("- {}EUR 5\n- EUR 6\n| {} |", "()".repeat(500_000), "(5)".repeat(500_000)).as_str(),
+        format!("- {}EUR 5\n- EUR 6\n| {} |", "(".repeat(500_000), ")".repeat(500_000)).as_str(),
+        "(1 + 2) ".repeat(2_000).as_str(),
         "é × ü = ß 1 × 2 = 3ü",
     ] {
         let _ = arithmetic(text);

@@ -47,6 +47,8 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
     for (n, line) in text.lines().enumerate() {
         for sentence in line.split(". ") {
             let tokens = tokens(sentence);
+            let ranges: Vec<Stated> =
+                stated(sentence).into_iter().filter(|stated| stated.to.is_some()).collect();
             for (at, placed) in tokens.iter().enumerate() {
                 let Token::Number(written) = &placed.token else { continue };
                 let Some(code) = &written.currency else { continue };
@@ -68,7 +70,7 @@ pub fn misstated(text: &str, facts: &Ledger) -> Vec<TextFault> {
                     let mut all = money.iter().flat_map(|(_, _, range, _)| range.iter());
                     (stated.token == at && all.any(|number| ends.contains(number))).then_some(())
                 };
-                if stated(sentence).iter().find_map(holds).is_some() {
+                if ranges.iter().find_map(holds).is_some() {
                     continue;
                 }
                 // The words before it, without what may stand between.
