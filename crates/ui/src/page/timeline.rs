@@ -267,9 +267,9 @@ fn name(text: &mut String, axis: &Axis, slice: &Slice, y: f64) {
 
 fn span(seconds: f64) -> String {
     if seconds < 0.95 {
-        return format!("{:.0} ms", seconds * 1000.0);
+        return format!("{:.0}ms", seconds * 1000.0);
     }
-    if seconds < 10.0 { format!("{seconds:.1} s") } else { elapsed(seconds) }
+    if seconds < 10.0 { format!("{seconds:.1}s") } else { elapsed(seconds) }
 }
 
 /// A time in one unit: `14h`.
