@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::answer_schemas::assert_as_the_schema_says;
 use crate::support::{FakeLlm, Out, Space};
 
 /// A pipeline that makes the files of a plan from JSON under `in/`.
@@ -187,7 +188,7 @@ fn a_changed_plan_leaves_what_is_done() {
 fn an_edited_file_is_not_written_over() {
     let server = FakeLlm::new();
     let space = plan(&server);
-    execute(&space, &[]).exits(0);
+    assert_as_the_schema_says("execute", &execute(&space, &["--json"]).exits(0).json());
     space.edit("work/pipeline.toml", "Task menu", "My menu");
     execute(&space, &[]).exits(2).says(&["edited by hand", "`pipeline.toml`", "--force", "execution.toml"]);
     assert!(space.read("work/pipeline.toml").contains("My menu"));

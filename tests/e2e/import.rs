@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 pub(crate) use sha2_16::short;
 
+use crate::answer_schemas::assert_as_the_schema_says;
 use crate::flagship::{calls, flagship};
 use crate::support::{FakeLlm, Out, Space};
 
@@ -238,6 +239,7 @@ fn an_edited_plan_is_not_answered_by_the_old_folder() {
     // And an answer to another plan is not taken.
     space.write("old/001-2-plan.txt", PLAN.replace("Tuesdays", "Mondays"));
     let out = space.run(&["import", "planexe", "old", "--into", "other", "--json"]).exits(0).json();
+    assert_as_the_schema_says("import", &out);
     let (taken, left) = sorted(&out);
     assert!(taken.is_empty(), "{taken:?}");
     assert_eq!(left["002-1-redline_gate.json"], "other_plan");

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::answer_schemas::assert_as_the_schema_says;
 use crate::support::terminal::Terminal;
 use crate::support::{Answer, FakeLlm, Space};
 
@@ -53,6 +54,7 @@ fn a_program_gets_the_questions_and_gives_answers() {
     let (server, space) = interviewed();
     let out = space.run(&["interview", "--check", "--json"]).exits(3);
     let answer = out.json();
+    assert_as_the_schema_says("interview", &answer);
     assert_eq!((&answer["ready"], &answer["plan"]), (&json!(false), &json!("plan.txt")));
     assert_eq!(answer["questions"][1]["suggestions"], json!(["Bruges 40,000", "Bruges 80,000"]));
     space

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::answer_schemas::assert_as_the_schema_says;
 use crate::support::{Answer, FakeLlm, Fifo, Running, Space, until};
 
 /// A server that runs.
@@ -340,6 +341,9 @@ fn events_come_as_they_are_written_and_a_gate_is_passed_from_the_page() {
     assert_eq!(ui.get("/api/failures").is(200).json(), space.run(&["failures", "--json"]).exits(0).json());
     assert_eq!(ui.get("/api/usage").is(200).json(), space.run(&["usage", "--json"]).exits(0).json());
     let timeline = ui.get("/api/timeline").is(200).json();
+    assert_as_the_schema_says("timeline", &timeline);
+    let said = ui.running.stdout();
+    assert_as_the_schema_says("ui", &serde_json::from_str(said.lines().next().unwrap()).unwrap());
     assert_eq!(timeline["calls"].as_array().unwrap().len(), 1);
     let wide = ui.get("/api/timeline.svg?width=3000").is(200).body;
     assert!(wide.contains("width=\"3000\"") && !wide.contains("NaN"), "{wide}");
