@@ -81,7 +81,7 @@ texts = { "/options" = { min_words = 3, alike = 0.8 } }
     assert_eq!(server.total(), 2);
     let told = server.last("guess").messages.last().expect("a message").1.clone();
     for words in
-        ["`/days/max`: is 900, 900 times `min`", "`/options/0`: has 1 words", "in common with `/options/0`"]
+        ["`/days/max`: is 900, 900 times `min`", "`/options/0`: has 1 word,", "in common with `/options/0`"]
     {
         assert!(told.contains(words), "no `{words}` in:\n{told}");
     }
