@@ -43,10 +43,13 @@ fn strict(schema: &mut Value, is_part: bool) {
 pub fn assert_as_the_schema_says(name: &str, answer: &Value) {
     let mut schema = Space::new().run(&["schema", name]).exits(0).json();
     strict(&mut schema, false);
-    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    assert_valid(&jsonschema::validator_for(&schema).expect("a schema"), name, answer);
+}
+
+fn assert_valid(schema: &Validator, what: &str, answer: &Value) {
     let faults: Vec<String> =
         schema.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(faults.is_empty(), "{name}: {faults:#?}\n{answer:#}");
+    assert!(faults.is_empty(), "{what}: {faults:#?}\n{answer:#}");
 }
 
 impl Schemas {
@@ -77,9 +80,7 @@ impl Schemas {
             answer.get("error").is_some() && answer.get("run_dir").is_none() && answer.get("run").is_none();
         let name = if is_error { "error" } else { name };
         let schema = self.answers.get(name).unwrap_or_else(|| panic!("{what}: there is no schema `{name}`"));
-        let faults: Vec<String> =
-            schema.iter_errors(answer).map(|error| format!("{}: {error}", error.instance_path())).collect();
-        assert!(faults.is_empty(), "{what}: {faults:#?}\n{answer:#}");
+        assert_valid(schema, what, answer);
         self.met.insert(name.to_owned());
     }
 

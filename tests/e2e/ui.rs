@@ -343,7 +343,10 @@ fn events_come_as_they_are_written_and_a_gate_is_passed_from_the_page() {
     let timeline = ui.get("/api/timeline").is(200).json();
     assert_as_the_schema_says("timeline", &timeline);
     let said = ui.running.stdout();
-    assert_as_the_schema_says("ui", &serde_json::from_str(said.lines().next().unwrap()).unwrap());
+    assert_as_the_schema_says(
+        "ui",
+        &serde_json::from_str(said.lines().next().expect("a line")).expect("JSON"),
+    );
     assert_eq!(timeline["calls"].as_array().unwrap().len(), 1);
     let wide = ui.get("/api/timeline.svg?width=3000").is(200).body;
     assert!(wide.contains("width=\"3000\"") && !wide.contains("NaN"), "{wide}");

@@ -7,6 +7,7 @@ use crate::run_loop::{Ended, Stopped};
 use crate::runner::BuildContext;
 use planexe_base::clock;
 use planexe_base::fs::{self, Durability, FileKind, FsError};
+use planexe_base::style;
 use planexe_engine::slots::AtOnce;
 use planexe_llm::estimate::Calibration;
 use planexe_pipeline::project::Project;
@@ -42,10 +43,7 @@ impl<'a> RunRecord<'a> {
             ctx.note(
                 None,
                 true,
-                format!(
-                    "`{file}` had a torn end: {} cut off",
-                    planexe_base::style::count(cut.cut_bytes, "byte")
-                ),
+                format!("`{file}` had a torn end: {} cut off", style::count(cut.cut_bytes, "byte")),
             );
         }
         self.store.mend_overview()?;

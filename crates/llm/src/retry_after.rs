@@ -51,16 +51,13 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Op
     // Several allowances: only those used up matter; if none says so, the nearest reset.
     let mut spent: Option<f64> = None;
     let mut nearest: Option<f64> = None;
-    for name in RESET_HEADERS {
-        let Some(wait) = header(name).and_then(|value| reset(value.trim(), now)) else { continue };
-        let remaining = name.replace("reset", "remaining");
-        if header(&remaining).is_some_and(|left| left.trim() == "0") {
-            spent = Some(spent.map_or(wait, |had| had.max(wait)));
-        }
-        nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
-    }
-    for (left, wait) in header("ratelimit").into_iter().flat_map(allowances) {
-        if left == Some(0) {
+    let by_name = RESET_HEADERS.into_iter().filter_map(|name| {
+        let wait = header(name).and_then(|value| reset(value.trim(), now))?;
+        let left = header(&name.replace("reset", "remaining"));
+        Some((left.is_some_and(|left| left.trim() == "0"), wait))
+    });
+    for (is_spent, wait) in by_name.chain(header("ratelimit").into_iter().flat_map(allowances)) {
+        if is_spent {
             spent = Some(spent.map_or(wait, |had| had.max(wait)));
         }
         nearest = Some(nearest.map_or(wait, |had| had.min(wait)));
@@ -68,26 +65,26 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: f64) -> Op
     spent.or(nearest).and_then(wait_of)
 }
 
-/// What is left of each allowance of a `RateLimit` header, and after how many seconds it is full again:
+/// Whether each allowance of a `RateLimit` header is used up, and after how many seconds it is full again:
 /// `"burst";r=0;t=30, "day";r=100;t=3600` (draft-ietf-httpapi-ratelimit-headers-10), and as in its version 07
 /// `limit=100, remaining=0, reset=30`.
-fn allowances(value: &str) -> impl Iterator<Item = (Option<u64>, f64)> {
+fn allowances(value: &str) -> impl Iterator<Item = (bool, f64)> {
     let old = value.contains("reset=");
     let items = value.split(move |c: char| c == ',' && !old);
     items.filter_map(move |item| {
-        let number = |names: [&str; 2]| {
+        let number = |names: [&str; 2]| -> Option<u64> {
             let mut parts = item.split([';', ',']).filter_map(|part| part.trim().split_once('='));
             parts
                 .find(|(name, _)| names.contains(&name.trim()))
                 .and_then(|(_, value)| value.trim().parse().ok())
         };
-        let wait: u64 = number(["t", "reset"])?;
-        Some((number(["r", "remaining"]), wait as f64))
+        let wait = number(["t", "reset"])?;
+        Some((number(["r", "remaining"]) == Some(0), wait as f64))
     })
 }
 
-/// A reset: a Go duration (`6m0s`, `12ms`), one of ISO 8601 (`PT2H`), RFC 3339, an HTTP date, seconds, or a Unix time in seconds or
-/// milliseconds. The result is seconds from now.
+/// A reset: a Go duration (`6m0s`, `12ms`), one of ISO 8601 (`PT2H`), RFC 3339, an HTTP date, seconds, or a Unix time in
+/// seconds or milliseconds. The result is seconds from now.
 fn reset(value: &str, now: f64) -> Option<f64> {
     if let Ok(number) = value.parse::<f64>() {
         return Some(match number {

@@ -146,30 +146,18 @@ impl Gathered {
         self.all.waits.push(slice);
     }
 
-    /// The time that the attempt under way was in a queue is a wait, and no part of the attempt. The two clocks may differ.
+    /// The time that the attempt under way was in a queue is a wait, and no part of the attempt.
     fn end_queued(&mut self, task: &str, queued: Option<&Queued>) {
-        let (Some((attempt, _)), Some(queued)) = (self.open.get_mut(task), queued) else { return };
-        let Some((from, to)) = times(queued) else { return };
-        let (from, to) = (from.clamp(attempt.from, self.now), to.clamp(attempt.from, self.now));
-        if from >= to {
-            return;
+        if let (Some((attempt, _)), Some(queued)) = (self.open.get_mut(task), queued) {
+            self.all.waits.extend(in_queue(attempt, queued, self.now));
         }
-        let outcome = "over".to_owned();
-        let slice = Slice { kind: "queue", from, to, outcome, ..attempt.clone() };
-        attempt.from = to;
-        self.all.waits.push(slice);
     }
 
     /// A service is starting, ready, or neither any more. One that starts while it is up has ended by itself.
     fn service(&mut self, service: &str, state: &str, queued: Option<&Queued>) {
         let of_start = self.services.get_mut(service).filter(|slice| slice.kind == "starting");
-        if let (Some(start), Some((from, to))) = (of_start, queued.and_then(times)) {
-            let (from, to) = (from.clamp(start.from, self.now), to.clamp(start.from, self.now));
-            if from < to {
-                let outcome = "over".to_owned();
-                self.all.services.push(Slice { kind: "queue", from, to, outcome, ..start.clone() });
-                start.from = to;
-            }
+        if let (Some(start), Some(queued)) = (of_start, queued) {
+            self.all.services.extend(in_queue(start, queued, self.now));
         }
         let mut attempt = 1;
         if let Some(before) = self.services.get(service) {
@@ -208,16 +196,14 @@ impl Gathered {
     /// The build has ended. Who is waited for after it, its summary says.
     fn end_build(&mut self, outcome: &str, summary: &Summary) {
         let began = self.build.as_ref().map_or(self.now, |build| build.from);
-        let over: Vec<String> =
-            self.asked.keys().filter(|task| !summary.waiting.contains(task)).cloned().collect();
-        for task in over {
+        for (task, (slice, again)) in std::mem::take(&mut self.asked) {
+            if summary.waiting.contains(&task) {
+                self.asked.insert(task, (slice, again));
+                continue;
+            }
             // When it was let pass is not recorded: it was not waited for in this build.
-            let Some((slice, _)) = self.asked.get_mut(&task) else { continue };
-            let until = began.max(slice.from);
-            let outcome = "over".to_owned();
-            let slice = Slice { to: until, outcome, ..slice.clone() };
-            self.asked.remove(&task);
-            self.all.waits.push(slice);
+            let to = began.max(slice.from);
+            self.all.waits.push(Slice { to, outcome: "over".to_owned(), ..slice });
         }
         self.end_all(outcome);
     }
@@ -247,9 +233,15 @@ impl Gathered {
     }
 }
 
-/// From when to when a queue was waited in.
-fn times(queued: &Queued) -> Option<(Micros, Micros)> {
-    Some((microseconds(&queued.submitted_utc)?, microseconds(&queued.began_utc)?))
+/// Takes the time in a queue off the beginning of a slice, as one of its own. The clocks of the two machines may differ.
+fn in_queue(slice: &mut Slice, queued: &Queued, now: Micros) -> Option<Slice> {
+    let [from, to] = [&queued.submitted_utc, &queued.began_utc].map(|at| microseconds(at));
+    let (from, to) = (from?.clamp(slice.from, now), to?.clamp(slice.from, now));
+    let waited = Slice { kind: "queue", from, to, outcome: "over".to_owned(), ..slice.clone() };
+    (from < to).then(|| {
+        slice.from = to;
+        waited
+    })
 }
 
 /// Gives each slice, sorted by their beginnings, the lowest slot that is free.

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Build, Stopped};
 use planexe_base::cancel::Level;
+use planexe_base::style;
 
 impl Build<'_> {
     /// Looks whether anything but batches is at work.
@@ -39,7 +40,7 @@ impl Build<'_> {
         let until = until.unwrap_or_default();
         Some(format!(
             "waiting for a batch of `{first}`{until}: {done} of {} answered",
-            planexe_base::style::count(total, "call")
+            style::count(total, "call")
         ))
     }
 }

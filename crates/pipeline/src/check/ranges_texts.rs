@@ -6,11 +6,11 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::hollow::is_hollow;
-use super::schema::counted;
 use super::{Violation, ViolationKind};
 use crate::items::select;
 use crate::manifest::types::{RangeRule, TextRule};
 use crate::text as words;
+use planexe_base::style;
 
 fn broken(path: &str, message: String) -> Violation {
     Violation::new(path, ViolationKind::Check, message)
@@ -165,13 +165,13 @@ pub(super) fn texts(rules: &IndexMap<String, TextRule>, root: &Value, found: &mu
         }
         for (path, text) in &texts {
             let count = words::count(text);
+            let has = || format!("has {}", style::count(count, "word"));
             if let Some(least) = rule.min_words.filter(|&least| count < least) {
-                let message =
-                    format!("has {}, wanted at least {least}: what exactly is done?", counted(count, "word"));
+                let message = format!("{}, wanted at least {least}: what exactly is done?", has());
                 found.push(broken(path, message).found(&Value::from(*text)));
             }
             if let Some(most) = rule.max_words.filter(|&most| count > most) {
-                found.push(broken(path, format!("has {}, wanted at most {most}", counted(count, "word"))));
+                found.push(broken(path, format!("{}, wanted at most {most}", has())));
             }
             if rule.number && !text.contains(|c: char| c.is_numeric()) {
                 let message = "names no number; wanted an amount, a date or a count".to_owned();

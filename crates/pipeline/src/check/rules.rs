@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::hollow::is_hollow;
 use super::measure::LONGEST_PATTERN;
-use super::schema::counted;
 use super::{Valid, Violation, ViolationKind, shortened};
 use crate::check::inputs::{self as given, Given};
 use crate::check::ranges_texts as pieces;
@@ -19,6 +18,7 @@ use crate::figures::{self, Ledger};
 use crate::items::{canonical, select, steps};
 use crate::manifest::types::Check;
 use crate::text::{self as words, Phrases};
+use planexe_base::style;
 
 /// Why a check cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,10 +213,13 @@ impl CompiledCheck {
         if check.min_words.is_some() || check.max_words.is_some() {
             let count = words_of(answer);
             if let Some(least) = check.min_words.filter(|&least| count < least) {
-                found.push(broken("", format!("has {}, wanted at least {least}", counted(count, "word"))));
+                found.push(broken(
+                    "",
+                    format!("has {}, wanted at least {least}", style::count(count, "word")),
+                ));
             }
             if let Some(most) = check.max_words.filter(|&most| count > most) {
-                found.push(broken("", format!("has {}, wanted at most {most}", counted(count, "word"))));
+                found.push(broken("", format!("has {}, wanted at most {most}", style::count(count, "word"))));
             }
         }
         for (pointer, regex) in &self.matches {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::measure::{Measure, measure};
 use super::{CHECK_TIME, Violation, ViolationKind, shortened};
 use crate::items::escape;
+use planexe_base::style::count;
 use planexe_base::time_boxed as apart;
 
 /// A schema ready to be used.
@@ -183,12 +184,12 @@ fn describe(error: &ValidationError<'_>, found: &mut Vec<Violation>, depth: usiz
             invalid(format!("wanted one of {}", shortened_list(&list)))
         }
         Kind::Constant { expected_value } => invalid(format!("wanted {}", super::shown(expected_value))),
-        Kind::MinItems { limit } => invalid(format!("wanted at least {}", counted(*limit, "item"))),
-        Kind::MaxItems { limit } => invalid(format!("wanted at most {}", counted(*limit, "item"))),
-        Kind::MinLength { limit } => invalid(format!("wanted at least {}", counted(*limit, "character"))),
-        Kind::MaxLength { limit } => invalid(format!("wanted at most {}", counted(*limit, "character"))),
-        Kind::MinProperties { limit } => invalid(format!("wanted at least {}", counted(*limit, "member"))),
-        Kind::MaxProperties { limit } => invalid(format!("wanted at most {}", counted(*limit, "member"))),
+        Kind::MinItems { limit } => invalid(format!("wanted at least {}", count(*limit, "item"))),
+        Kind::MaxItems { limit } => invalid(format!("wanted at most {}", count(*limit, "item"))),
+        Kind::MinLength { limit } => invalid(format!("wanted at least {}", count(*limit, "character"))),
+        Kind::MaxLength { limit } => invalid(format!("wanted at most {}", count(*limit, "character"))),
+        Kind::MinProperties { limit } => invalid(format!("wanted at least {}", count(*limit, "member"))),
+        Kind::MaxProperties { limit } => invalid(format!("wanted at most {}", count(*limit, "member"))),
         Kind::Minimum { limit } => invalid(format!("wanted {limit} or more")),
         Kind::Maximum { limit } => invalid(format!("wanted {limit} or less")),
         Kind::ExclusiveMinimum { limit } => invalid(format!("wanted more than {limit}")),
@@ -233,10 +234,6 @@ fn type_name(name: &str) -> &str {
         "string" => "a string",
         other => other,
     }
-}
-
-pub(super) fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn shortened_list(list: &[String]) -> String {

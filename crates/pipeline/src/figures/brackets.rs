@@ -2,7 +2,7 @@
 //! expression behind a number is what the number comes to.
 
 use super::TextFault;
-use super::claims::{Placement, claims, differs, fault};
+use super::claims::{ABOUT, Placement, claims, differs, fault};
 use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
 
@@ -137,8 +137,7 @@ fn together(content: &str) -> Option<String> {
     }
     let is_all = |at: usize| {
         let before = |back: usize| word(at.checked_sub(back).and_then(|at| tokens.get(at)));
-        let skip =
-            usize::from(["about", "roughly", "around", "some", "nearly"].contains(&before(1).as_str()));
+        let skip = usize::from(ABOUT.contains(&before(1).as_str()));
         let (last, one) = (before(1 + skip), before(2 + skip));
         let last = if last == "of" { one.clone() } else { last };
         let is_behind = (1..=3).any(|on| {
@@ -185,8 +184,8 @@ fn together(content: &str) -> Option<String> {
         sum.push((Token::Number((*part).clone()), tokens[*at].at));
     }
     let before = total_at.checked_sub(1).and_then(|at| tokens.get(at));
-    let about = before.is_some_and(|placed| placed.token == Token::About)
-        || ["about", "roughly", "around", "some", "nearly"].contains(&word(before).as_str());
+    let about =
+        before.is_some_and(|placed| placed.token == Token::About) || ABOUT.contains(&word(before).as_str());
     differs(content, &sum, total, tokens[total_at].at, about)
 }
 

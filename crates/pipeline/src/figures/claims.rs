@@ -5,6 +5,9 @@ use super::number::Number;
 use super::scan::{Placed, Token, Written, tokens};
 use super::{brackets, lists, tables, words};
 
+/// Words that make a number a rounded one.
+pub(super) const ABOUT: [&str; 6] = ["about", "roughly", "around", "approximately", "nearly", "some"];
+
 /// Where a token stands in its line, in bytes.
 pub(super) type Placement = (usize, usize);
 
@@ -237,9 +240,10 @@ fn equations(sentence: &str, tokens: &[Placed], n: usize, found: &mut Vec<TextFa
             continue;
         };
         let about = about
-            || tokens[at + 1..].iter().take(2).any(|placed| {
-                matches!(&placed.token, Token::Word(word) if ["about", "roughly", "around", "approximately", "nearly", "some"].contains(&word.as_str()))
-            });
+            || tokens[at + 1..]
+                .iter()
+                .take(2)
+                .any(|placed| matches!(&placed.token, Token::Word(word) if ABOUT.contains(&word.as_str())));
         if !has_operator(&left) && !has_operator(&right) {
             continue;
         }

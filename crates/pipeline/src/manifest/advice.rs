@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::diagnostic::{Diagnostic, list_of, nearest};
 use super::place::{Kind, Node, Step, TablePath};
+use super::recipe::Recipe;
 
 /// What is wrong with a value or key.
 #[derive(Debug)]
@@ -120,12 +121,11 @@ fn diagnostic(what: &What, at: &TablePath) -> Diagnostic {
 /// What to write where `kind` names what a key of its own says.
 fn recipe_named(at: &TablePath, word: &str) -> Option<String> {
     let [Step::Key(table), Step::Key(_), Step::Key(key)] = at.0.as_slice() else { return None };
-    (table.as_ref() == "task" && key.as_ref() == "kind" && RECIPES.contains(&word))
+    let recipes = [Recipe::Prompt, Recipe::Command, Recipe::Template, Recipe::Gate, Recipe::Human];
+    let is_recipe = recipes.iter().any(|recipe| recipe.key() == word);
+    (table.as_ref() == "task" && key.as_ref() == "kind" && is_recipe)
         .then(|| format!("leave `kind` out: `{word} = …` makes it such a task"))
 }
-
-/// The keys that say how a task is made.
-const RECIPES: [&str; 5] = ["prompt", "command", "template", "gate", "human"];
 
 /// How a value of the wrong type would be written right, where that can be told.
 fn rewritten(found: &Kind, wanted: &Wanted, at: &TablePath) -> Option<String> {

@@ -15,6 +15,7 @@ use planexe_base::clock;
 use planexe_base::event::Kind;
 use planexe_base::fs::{Durability, FsError};
 use planexe_base::record::SCHEMA;
+use planexe_base::style;
 use planexe_llm::batches::{Answers, Batches as Vendor, MOST_BYTES, MOST_CALLS, Served, Standing, Wanted};
 use planexe_llm::{CallError, Class, UNREACHABLE};
 use planexe_store::batches::{BatchRecord, BatchState};
@@ -311,7 +312,7 @@ impl Driver<'_> {
             let text = format!(
                 "the batch{name} of `{model}` waits for a person: {why}; {} may be paid, so they are not asked \
                  again by themselves: `planexe clean TASK` has a task asked anew (one is `{first}`)",
-                planexe_base::style::count(batch.record.calls.len() as u64, "call")
+                style::count(batch.record.calls.len() as u64, "call")
             );
             let is_news = batch.stuck.as_ref() != Some(&text);
             batch.stuck = Some(text.clone());
