@@ -169,7 +169,13 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         // One that cannot be judged is tried, and fails.
         let certain = matches!(survey.settled.get(&id), Some(Resolution::Stale | Resolution::Failed));
         let paid = u32::from(spec.recipe.prompt().is_some() && kept);
-        let (sure, most) = spec.asks();
+        let (mut sure, most) = spec.asks();
+        if prepared
+            .and_then(|prepared| prepared.kept.as_ref())
+            .is_some_and(|kept| kept.record.had_its_rounds())
+        {
+            sure = spec.asks_in_a_round();
+        }
         calls += if survey.settled.get(&id) == Some(&Resolution::Stale) { sure - paid } else { 0 };
         calls_at_most += most - paid;
         let needs: Vec<TaskId> = graph.direct_needs(id);

@@ -8,7 +8,7 @@ use crate::support::{Answer, ChatRequest, FakeLlm, Space, counts, until};
 
 /// An evaluator that gives these scores in turn, the last one from then on; everything else gets what follows from its
 /// prompt.
-fn judge(scores: &'static [&'static str]) -> FakeLlm {
+pub(super) fn judge(scores: &'static [&'static str]) -> FakeLlm {
     FakeLlm::scripted(move |call: &ChatRequest| match call.task.as_str() {
         "judge" => verdict(scores[call.nth.min(scores.len() - 1)]),
         _ => Answer::Default,

@@ -75,6 +75,7 @@ mod prompt_cache;
 mod random_pipelines;
 mod read_only;
 mod recipes;
+mod refined;
 mod releases;
 mod reported_state;
 mod retention;

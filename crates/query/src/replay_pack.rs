@@ -15,8 +15,8 @@ use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
 use planexe_llm::recorded::RecordedAnswer;
 use planexe_llm::{digest_with, evaluation_of, prompt_digest};
-use planexe_pipeline::check;
 use planexe_pipeline::project::{EvalSpec, PromptSpec};
+use planexe_pipeline::{check, eval_score};
 use planexe_store::Candidate;
 use planexe_store::calls::{AnswerState, CallRecord, KeptCall, KeptRequest};
 
@@ -70,7 +70,7 @@ pub fn pack(units: &Units<'_>, judge: &StaleCheck<'_>) -> Result<Packed, FsError
                 pack_calls(&mut packed, judge, &unit)?;
             }
             if let Some(eval) = &spec.eval {
-                pack_verdicts(&mut packed, judge, &unit, &graph[node], eval, prepared)?;
+                pack_verdicts(&mut packed, judge, &unit, &graph[node], eval, prepared, &done)?;
             }
         }
     }
@@ -141,7 +141,7 @@ fn pack_one(
 }
 
 /// The verdicts on what a task made, each for what its evaluator was asked. An answer is played in the first round, so
-/// the last verdict stands for that as well.
+/// the verdict that it passed with stands for that as well.
 fn pack_verdicts(
     packed: &mut Packed,
     judge: &StaleCheck<'_>,
@@ -149,6 +149,7 @@ fn pack_verdicts(
     task: &Task,
     eval: &EvalSpec,
     prepared: Option<&Prepared>,
+    done: &Done,
 ) -> Result<(), FsError> {
     let Some(prompt) = eval.prompt() else { return Ok(()) };
     let used = |call: &KeptCall| call.record.evaluation && call.record.verdict == AnswerState::Accepted;
@@ -156,13 +157,20 @@ fn pack_verdicts(
         judge.store.calls().list(&unit.name)?.into_iter().filter(used).map(|call| call.record).collect();
     let mut verdicts: Vec<(String, &CallRecord)> =
         calls.iter().map(|call| (digest_of_call(call), call)).collect();
-    if let (Some(last), Some(prepared)) = (calls.last(), prepared)
+    // Of rounds of refinement the last one need not be the best.
+    let passed = done.eval.as_ref().and_then(|eval| eval["score"].as_f64());
+    let score = |call: &&CallRecord| {
+        let read = call.reply.as_ref().and_then(|reply| eval_score::read(&reply.text).ok());
+        read.map(|read| read.score) == passed
+    };
+    let passed = calls.iter().rfind(score).or(calls.last());
+    if let (Some(passed), Some(prepared)) = (passed, prepared)
         && let Some(candidate) = Candidate::of_outputs(judge.store, task)?
         && let Ok((system, text)) =
             evaluation::question(judge.project, judge.store, task, prepared, eval, prompt, &candidate)
     {
         let schema = prompt.schema.as_ref().map(|schema| &schema.value);
-        verdicts.push((prompt_digest(&system, &text, schema), last));
+        verdicts.push((prompt_digest(&system, &text, schema), passed));
     }
     let mut seen = HashSet::new();
     // The newest first, of those that were asked the same.

@@ -160,6 +160,13 @@ pub struct KeptCall {
     pub record: CallRecord,
 }
 
+impl CallRecord {
+    /// Whether it is what a task with rounds of refinement had made when they were over. One that was imported had none.
+    pub fn had_its_rounds(&self) -> bool {
+        self.verdict == AnswerState::Accepted && self.imported.is_none()
+    }
+}
+
 /// The answers under `.planexe/calls/`.
 #[derive(Debug)]
 pub struct Calls {
@@ -361,6 +368,22 @@ impl Calls {
             self.by_temp_dir(|temp_dir| fs::write_via(temp_dir, &path, &bytes, Durability::Synced))?;
         }
         Ok(name)
+    }
+
+    /// Makes an answer that gave way to a later one the one that is found again, accepted and synced, and returns its name;
+    /// the later one is rejected. Of one that has its place back already, only that it is accepted is noted.
+    pub fn reinstate(&self, name: &str) -> Result<String, FsError> {
+        let Some((folder, stem)) = name.split_once('/').and_then(|(folder, file)| {
+            Some((folder, file.split_once('.').filter(|_| is_call_name(name))?.0))
+        }) else {
+            return Ok(name.to_owned());
+        };
+        let place = format!("{folder}/{stem}.json");
+        if name != place && self.read(name)?.is_some() {
+            self.mark(&place, AnswerState::Rejected)?;
+            fs::rename(&self.dir.join(name), &self.dir.join(&place), Durability::Synced)?;
+        }
+        self.mark(&place, AnswerState::Accepted)
     }
 
     /// Sets a task's kept answers aside, so that the next ask is a fresh draw; returns how many.

@@ -212,7 +212,7 @@ impl Evaluating<'_> {
     /// nobody knows any more in which attempt and round it came, all there were.
     fn verdicts(&self) -> impl Iterator<Item = (u32, u32)> + use<> {
         let (attempt, round) = (self.candidate.attempt, self.candidate.round);
-        let attempts = if self.candidate.reused { self.job.attempt.min(MOST) } else { 0 };
+        let attempts = if self.candidate.reused { self.job.attempt.max(attempt).min(MOST) } else { 0 };
         let rounds = self.spec.max_rounds.min(MOST);
         let others = (1..=attempts).flat_map(move |attempt| (1..=rounds).map(move |round| (attempt, round)));
         std::iter::once((attempt, round)).chain(others.filter(move |&other| other != (attempt, round)))
@@ -304,7 +304,9 @@ impl Evaluating<'_> {
         let best = best_of(ctx, self.job)?;
         let better =
             best.filter(|it| it.best.as_ref().and_then(|it| it.score).is_some_and(|best| best > score));
-        let outcome = match verdict::next(score, spec, self.candidate.round, failed) {
+        // An answer that comes to use again had its rounds, as outputs that are there already had theirs.
+        let round = if self.had_rounds()? { 0 } else { self.candidate.round };
+        let outcome = match verdict::next(score, spec, round, failed) {
             Next::Done => match better {
                 Some(better) => take_best(ctx, self.job, better)?,
                 None => self.accept()?,
@@ -329,9 +331,20 @@ impl Evaluating<'_> {
         Ok(outcome)
     }
 
+    /// Whether the candidate is a kept answer whose rounds of refinement were over when it came to use before.
+    fn had_rounds(&self) -> Result<bool, FsError> {
+        let Candidate { call: Some(call), reused: true, .. } = &self.candidate else { return Ok(false) };
+        let kept = self.ctx.store.calls().read(call)?;
+        Ok(self.spec.refine.is_some() && kept.is_some_and(|kept| kept.had_its_rounds()))
+    }
+
     fn accept(&mut self) -> Result<Outcome, FsError> {
-        let Self { ctx, job, candidate, .. } = self;
+        let Self { ctx, job, candidate, spec } = self;
         job.live.enter(Stage::Saving);
+        if let (Some(call), Some(_)) = (&candidate.call, &spec.refine) {
+            // Its rounds are over.
+            ctx.store.calls().mark(call, AnswerState::Accepted)?;
+        }
         if ctx.project.spec(&job.task).isolate.is_some() && candidate.round > 0 {
             return isolated::succeed(ctx, job, candidate.clone(), None);
         }
@@ -358,7 +371,11 @@ impl Evaluating<'_> {
     /// The task is made again, with the notes.
     fn next_round(&mut self, evaluation: &Evaluation, passes: bool) -> Result<Outcome, FsError> {
         let Self { ctx, job, candidate, .. } = self;
-        retire(ctx, candidate)?;
+        let call = retire(ctx, candidate)?;
+        if let Some(best) = ctx.store.best(&candidate.task)?.filter(|best| best.round == candidate.round) {
+            // The answer of the next round takes the name that its own had.
+            ctx.store.write_candidate(&Candidate { call, ..best })?;
+        }
         let notes = notes_of(ctx, candidate, evaluation);
         let history = &mut job.history;
         history.round = candidate.round + 1;
@@ -416,15 +433,13 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
     );
     ctx.note(Some(&job.task.name), false, message);
     job.history.evaluation = Some(evaluation);
-    if let Some(call) = &best.call {
-        ctx.store.calls().mark(call, AnswerState::Accepted)?;
-    }
+    let call = best.call.as_deref().map(|call| ctx.store.calls().reinstate(call)).transpose()?;
     if ctx.project.spec(&job.task).isolate.is_some() {
         return isolated::succeed_with_best(ctx, job, best);
     }
     let made = Made {
         with: best.made_with.clone(),
-        call: best.call.clone(),
+        call,
         sample: best.sample,
         by: if best.failure.is_some() { Some(By::Rescue) } else { best.by },
         ..Made::default()
@@ -436,13 +451,11 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
     Ok(outcome)
 }
 
-/// A candidate that was found wanting is never used again, nor is the answer it came from.
-fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<(), FsError> {
+/// A candidate that was found wanting is never used again, nor is the answer it came from, whose new name this is.
+fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<Option<String>, FsError> {
     ctx.store.spend_candidate(&candidate.task)?;
-    if let Some(call) = &candidate.call {
-        ctx.store.calls().mark(call, AnswerState::Rejected)?;
-    }
-    Ok(())
+    let mark = |call: &String| ctx.store.calls().mark(call, AnswerState::Rejected);
+    candidate.call.as_ref().map(mark).transpose()
 }
 
 /// The score in words, with the notes in a line.

@@ -174,8 +174,12 @@ impl Spec {
     /// Calls to models if all goes well, its evaluator's included: by the rounds that are made in any case, and at most.
     pub fn asks(&self) -> (u32, u32) {
         let (sure, most) = self.rounds();
-        let calls = self.prompts().count() as u32;
-        (calls * sure, calls * most)
+        (self.asks_in_a_round() * sure, self.asks_in_a_round() * most)
+    }
+
+    /// Those of one round.
+    pub fn asks_in_a_round(&self) -> u32 {
+        self.prompts().count() as u32
     }
 }
 
