@@ -118,6 +118,15 @@ fn a_renamed_task_stays_fresh() {
     space.assert_nothing_to_do(&server);
     assert_eq!(space.state("middle"), "done");
     assert_eq!(space.report()["tasks"].as_array().map(Vec::len), Some(3));
+    // What it was paid for under its former name is its own: a lost output is made of that.
+    space.remove("b.txt");
+    let asked = server.total();
+    space.build();
+    assert_eq!(server.total(), asked);
+    // A fresh answer is a fresh one all the same.
+    space.run(&["clean", "middle", "-y"]).exits(0);
+    space.build();
+    assert_eq!(server.total(), asked + 1);
 }
 
 #[test]

@@ -146,7 +146,14 @@ impl StaleCheck<'_> {
             prepared.existing = self.existing(task, prompt, &prepared);
         }
         if !redraw && !self.no_reuse && prepared.existing.is_none() {
-            prepared.kept = self.kept(task, prompt, &prepared)?;
+            prepared.kept = self.kept(&task.name, prompt, &prepared)?;
+            // One that was renamed has the answer that its record rests on under its former name.
+            if prepared.kept.is_none()
+                && let Marker::Valid(done) = &judgement.marker
+                && done.task != task.name
+            {
+                prepared.kept = self.kept(&done.task, prompt, &prepared)?;
+            }
             // A later change of the prompt asks a model: what was imported answered the plan, not that prompt.
             if prepared.kept.is_none() && judgement.marker == Marker::Missing {
                 prepared.kept = self.imported(task, prompt, &prepared)?;
@@ -161,10 +168,10 @@ impl StaleCheck<'_> {
         check::validate(&text, prompt.schema.as_deref(), prepared.check.as_deref()).ok().map(|_| text)
     }
 
-    /// A kept answer to this prompt by any of the task's models that passes.
+    /// A kept answer to this prompt by any of the task's models that passes. `name`: the task that asked.
     fn kept(
         &self,
-        task: &Task,
+        name: &str,
         prompt: &PromptSpec,
         prepared: &Prepared,
     ) -> Result<Option<Box<KeptCall>>, FsError> {
@@ -172,7 +179,7 @@ impl StaleCheck<'_> {
             let endpoint = &self.project.endpoints[at];
             let digest =
                 call_digest(prompt, endpoint, &prepared.system, &prepared.prompt, &prepared.attached);
-            if let Some(kept) = self.store.calls().find_named(&task.name, &digest)?
+            if let Some(kept) = self.store.calls().find_named(name, &digest)?
                 && let Some(reply) = &kept.record.reply
                 && check::validate(
                     &reply.text,
