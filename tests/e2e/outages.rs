@@ -88,6 +88,34 @@ fn a_local_server_that_goes_away_and_comes_back_costs_nothing() {
     });
 }
 
+/// LM Studio says so once its model was unloaded, or its server started anew and has yet to load it.
+#[test]
+fn a_model_that_has_answered_and_is_not_there_any_more_is_waited_for() {
+    for (status, said) in [
+        (404, r#"{"error":{"message":"No models loaded. Please load a model.","code":null}}"#),
+        (404, r#"{"error":{"message":"Model \"x\" not found","code":"model_not_found"}}"#),
+    ] {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let server = Wire::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+            1 => reply(status, "", said),
+            _ => Openai.answer(TEXT),
+        })
+        .gets(|_| reply(200, "", "{}"));
+        let space = space(&server, Openai, "");
+        let more = "\n[task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And then? {{ a }}\"\n";
+        space.write("pipeline.toml", space.read("pipeline.toml") + more);
+        space.run(&["build"]).exits(0).says(&["server_loading", "held until its server answers"]);
+        assert_eq!(server.count(), 3);
+        assert_eq!(space.sidecar("b.txt")["attempt"], 1, "waiting uses no attempt");
+
+        // One that never answered is a wrong name.
+        let server = Wire::new(move |_| reply(status, "", said)).gets(|_| reply(200, "", "{}"));
+        let space = self::space(&server, Openai, "");
+        space.run(&["build"]).exits(1).says(&["model_not_found"]);
+        assert_eq!(server.count(), 1);
+    }
+}
+
 /// A wait is measured from the build's beginning: a clock on the wall that is set, or a night asleep, ends none.
 #[test]
 fn waits_are_not_measured_by_the_clock_on_the_wall() {

@@ -244,9 +244,12 @@ const NO_KEY: [&str; 7] = [
 ];
 
 /// A model process that died under a call, or was sent away: the next call may find it restarted.
-const CRASHED: [&str; 8] = [
+const CRASHED: [&str; 11] = [
     "model unloaded",
     "model is unloaded",
+    "has unloaded or crashed",
+    "channel error",
+    "engine protocol",
     "model has crashed",
     "unexpectedly stopped",
     "out of memory",

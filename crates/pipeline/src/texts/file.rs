@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::{LARGEST, Loader, TextFile};
 use crate::manifest::diagnostic::{At, Diagnostic, shown_path};
 use crate::manifest::{TablePath, near_file};
+use planexe_base::style::shell_word;
 
 /// What a `recorded` model plays from.
 pub(super) const ANSWERS: &str = "file of answers";
@@ -88,7 +89,9 @@ impl Loader<'_> {
                 .or_else(|| self.elsewhere(written));
             let fault = Diagnostic::at(at, format!("there is no {what} `{written}`")).wanted("no such file");
             return Err(Box::new(fault.hint(match near {
-                _ if what == ANSWERS => format!("`planexe record {written}` writes one from a finished run"),
+                _ if what == ANSWERS => {
+                    format!("`planexe record {}` writes one from a finished run", shell_word(written))
+                }
                 Some(near) => format!("did you mean `{near}`?"),
                 None if what == "prompt" || what == "template" || what == "system prompt" => format!(
                     "paths are relative to `{}`; a text with a space or `{{{{` in it would be taken as it is",

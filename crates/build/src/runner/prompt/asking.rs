@@ -109,9 +109,29 @@ impl<'a> Asking<'a> {
                 }
                 _ => Ok(Outcome::Stopped),
             },
-            Err(error) => self.unanswered(self.ctx.providers.redacted(error), record, elapsed),
+            Err(error) => {
+                let error = self.unloaded(self.ctx.providers.redacted(error));
+                self.unanswered(error, record, elapsed)
+            }
         };
         ended.map(Asked::Ended)
+    }
+
+    /// A model that has answered in this build and is not there any more was unloaded, or its server started anew and has
+    /// yet to load it: where no other model can be asked, it is waited for as one that is loading.
+    fn unloaded(&self, error: CallError) -> CallError {
+        let Self { ctx, job, spec, .. } = self;
+        let budgets = &job.conversation().budgets;
+        let other = |&at: &usize| {
+            at != self.model()
+                && !ctx.providers.is_closed(at)
+                && !budgets.has_left(&ctx.project.endpoints[at].name)
+        };
+        let gone = error.class == Class::ModelNotFound && ctx.providers.has_answered(self.model());
+        match gone && !spec.models.iter().any(other) {
+            true => CallError { class: Class::ServerLoading, ..error },
+            false => error,
+        }
     }
 
     /// How long it may take in all.
