@@ -2,6 +2,7 @@
 
 use crate::ops::Session;
 use crate::ops::build::{BuildOptions, Targets, budget, rules, slots, task_infos};
+use crate::ops::status::parked_view;
 use planexe_base::exit::Error;
 use planexe_base::fs;
 use planexe_base::run_phase::RunPhase;
@@ -11,15 +12,16 @@ use planexe_engine::scheduler::{Engine, Mode, Options, Resolution};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
-use planexe_query::model_choice::asks;
+use planexe_query::model_choice::{asks, parked_for};
 use planexe_query::resume::resume_view;
 use planexe_query::simulate::{self, Past};
 use planexe_query::task_state::{self as standing, Standing, reasons, reasons_now};
 use planexe_store::RunLock;
 use planexe_store::index::Index;
+use planexe_store::parked::ParkedModel;
 use planexe_store::sidecar::{Sidecar, StatusRead};
 use planexe_ui::views::simulate::Predicted;
-use planexe_ui::views::{LaneView, PlanTask, PlanView, Reason, ResumeView, Verdict};
+use planexe_ui::views::{LaneView, ParkedView, PlanTask, PlanView, Reason, ResumeView, Verdict};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
@@ -69,6 +71,9 @@ pub fn plan(
         view.guessed = predicted.guessed;
         view.budget_stop = predicted.budget_stop;
         view.cost_usd = (predicted.usage.cost_usd > 0.0).then_some(predicted.usage.cost_usd);
+        if !options.before_reset {
+            view.parked = parked(opened, &view, &survey.graph);
+        }
         view.resume = header(opened, what, &survey, &standing);
     }
     Ok(Plan { view, unjudged })
@@ -223,7 +228,25 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
         eta_s: None,
         cost_usd: None,
         budget_stop: None,
+        parked: Vec::new(),
     }
+}
+
+/// The parked models without which something that would run cannot be asked for.
+fn parked(opened: &Opened, view: &PlanView, graph: &Graph) -> Vec<ParkedView> {
+    let all = opened.store.read_parked();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let asks = |task: &&PlanTask| !task.kept_answer;
+    let ids = view.levels.iter().flatten().filter(asks).filter_map(|task| graph.find(&task.task));
+    let mut waited: Vec<&ParkedModel> = Vec::new();
+    for model in ids.flat_map(|id| parked_for(&opened.project, &all, opened.project.spec(&graph[id]))) {
+        if !waited.contains(&model) {
+            waited.push(model);
+        }
+    }
+    waited.into_iter().map(parked_view).collect()
 }
 
 /// The lanes of the isolated tasks of a plan.

@@ -148,7 +148,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
     }
 }
 
-fn parked_view(model: &ParkedModel) -> ParkedView {
+pub(crate) fn parked_view(model: &ParkedModel) -> ParkedView {
     ParkedView {
         model: model.model.clone(),
         until_utc: model.until_utc.clone(),

@@ -60,6 +60,12 @@ fn nothing_starts_once_the_quota_is_gone() {
     assert_eq!(parked["model"], "fake", "{status}");
     assert!((3500.0..=3600.0).contains(&parked["left_s"].as_f64().expect("seconds")), "{parked}");
     space.run(&["status"]).exits(0).says(&["Parked", "fake until", "usage limit"]);
+    // So says what tells what a build would do, with the model it would wait for.
+    space.run(&["build", "-n"]).exits(0).says(&["fake takes no calls until"]);
+    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
+    assert_eq!(plan["parked"][0]["until_utc"], parked["until_utc"], "{plan}");
+    space.run(&["build", "-n", "--before-reset"]).exits(0).says_nothing_of(&["takes no calls"]);
+    space.run(&["explain", "t50"]).exits(0).says(&["wait until", "fake takes no calls before that"]);
     // Neither does any later build ask in vain, until somebody wants it to.
     for command in ["build", "resume"] {
         space.run(&[command]).exits(3).says(&["usage limit of `fake`"]);

@@ -5,6 +5,7 @@ use planexe_build::check_staleness::Judgement;
 use planexe_llm::retry::Budgets;
 use planexe_pipeline::manifest::tiers::tier_of;
 use planexe_pipeline::project::{Project, Spec};
+use planexe_store::parked::ParkedModel;
 use planexe_ui::views::{AskedModel, Asks, By, Marks};
 
 /// The models of a prompt task; those that the attempts of this very prompt left for others are left out.
@@ -60,4 +61,13 @@ fn left_by(judgement: Option<&Judgement>) -> Option<Budgets> {
     let decision = judgement.prepared.as_ref().map(|prepared| &prepared.decision_id);
     let budgets = status.budgets.clone().filter(|_| status.last.decision_id.as_ref() == decision)?;
     serde_json::from_value(budgets).ok()
+}
+
+/// The parked models that a task waits for: those of a prompt or of its evaluator where all it may ask are parked, and the
+/// one of its program's calls.
+pub fn parked_for<'p>(project: &Project, parked: &'p [ParkedModel], spec: &Spec) -> Vec<&'p ParkedModel> {
+    let one = |at: usize| parked.iter().find(|model| model.model == project.endpoints[at].name);
+    let all = |models: &[usize]| models.iter().map(|&at| one(at)).collect::<Option<Vec<_>>>();
+    let prompts = spec.prompts().filter_map(|prompt| all(&prompt.models)).flatten();
+    prompts.chain(spec.calls().and_then(|calls| one(calls.endpoint))).collect()
 }

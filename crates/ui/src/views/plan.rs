@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::views::simulate::BudgetStop;
 use crate::views::status::some_names;
-use crate::views::{Asks, Reason, Server, Verdict, joined, time};
+use crate::views::{Asks, ParkedView, Reason, Server, Verdict, joined, time};
 use planexe_base::record::State;
 use planexe_base::run_phase::RunPhase;
 use planexe_base::style::{self, Style, clean, pad};
@@ -58,6 +58,9 @@ pub struct PlanView {
     pub cost_usd: Option<f64>,
     /// Where its budget is expected to stop it, the same way.
     pub budget_stop: Option<BudgetStop>,
+    /// Models of what would run that take no calls until their usage limit is over; the time above leaves that out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<ParkedView>,
 }
 
 /// Isolated tasks that share a worktree, or one that has its own.
@@ -228,6 +231,15 @@ impl PlanView {
             let told = format!(
                 "Its budget is expected to stop it: {}. The next build continues, with the whole budget again.",
                 stop.text()
+            );
+            text += &format!("{}\n", style.wrap(&told, 2));
+        }
+        for parked in &self.parked {
+            let told = format!(
+                "{} takes no calls until {} (in {}), which this time leaves out; `--before-reset` asks it all the same.",
+                clean(&parked.model),
+                time(&parked.until_utc),
+                style::elapsed(parked.left_s)
             );
             text += &format!("{}\n", style.wrap(&told, 2));
         }

@@ -116,6 +116,7 @@ fn plan() -> PlanView {
         eta_s: Some(62.0),
         cost_usd: Some(0.25),
         budget_stop: None,
+        parked: Vec::new(),
     }
 }
 
