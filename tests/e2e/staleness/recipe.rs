@@ -149,6 +149,38 @@ fn a_changed_schema_is_tried_on_the_answer_there_is() {
     space.assert_nothing_to_do(&server);
 }
 
+/// An answer that was held against a changed schema is still the one that the task was paid for.
+#[test]
+fn an_answer_that_passed_a_changed_schema_is_used_again() {
+    let server = FakeLlm::new();
+    let space = shaped(&server);
+    space.build();
+    let answer = space.read("a.json");
+    space.edit("a.schema.json", r#"{ "type": "integer" }"#, r#"{ "type": "integer", "maximum": 9 }"#);
+    space.build();
+    space.write("a.md.j2", "## {{ answer.title }}\n");
+    space.build();
+    assert!(space.read("a.md").starts_with("## text"), "{}", space.read("a.md"));
+    for lost in ["a.json", "a.md"] {
+        space.remove(lost);
+        space.build();
+        assert_eq!((server.total(), space.read("a.json")), (1, answer.clone()), "{lost}");
+    }
+    // Both edits at once; one that the answer does not pass asks again.
+    space.edit("a.schema.json", r#""maximum": 9"#, r#""maximum": 8"#);
+    space.write("a.md.j2", "### {{ answer.title }}\n");
+    space.build();
+    assert_eq!(server.total(), 1);
+    space.edit("a.schema.json", r#""maximum": 8"#, r#""minimum": 5"#);
+    space.write("a.md.j2", "# {{ answer.title }}\n");
+    space.build();
+    assert_eq!((server.total(), &space.json("a.json")["score"]), (2, &json!(5)));
+    space.run(&["clean", "a", "-y"]).exits(0);
+    space.build();
+    assert_eq!(server.total(), 3, "a fresh answer is a fresh one");
+    space.assert_nothing_to_do(&server);
+}
+
 #[test]
 fn a_changed_check_is_tried_on_the_answer_there_is() {
     let server = numbered();

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use super::{Judgement, Made, StaleCheck};
 use planexe_base::fs::{self, FsError};
 use planexe_base::pattern;
-use planexe_base::record::{Digest, InputRecord, MadeWith, Marker};
+use planexe_base::record::{Digest, Done, InputRecord, MadeWith, Marker};
 use planexe_engine::fingerprint::{EVAL, Fingerprint};
 use planexe_engine::graph::Task;
 use planexe_engine::staleness::Decision;
-use planexe_llm as llm;
 use planexe_llm::attachment::Attachment;
+use planexe_llm::{self as llm, Reply};
 use planexe_pipeline::check::{self, CompiledCheck};
 use planexe_pipeline::manifest::paths::substitute_vars;
 use planexe_pipeline::project::{Project, PromptSpec, Recipe, Spec};
 use planexe_pipeline::task_inputs::Inputs;
-use planexe_store::calls::{CallRecord, KeptCall};
+use planexe_store::calls::{AnswerState, CallRecord, KeptCall};
 use planexe_store::candidates::Candidate;
 
 /// What an attempt is made from.
@@ -146,13 +146,11 @@ impl StaleCheck<'_> {
             prepared.existing = self.existing(task, prompt, &prepared);
         }
         if !redraw && !self.no_reuse && prepared.existing.is_none() {
-            prepared.kept = self.kept(&task.name, prompt, &prepared)?;
-            // One that was renamed has the answer that its record rests on under its former name.
+            prepared.kept = self.kept(task, prompt, &prepared)?;
             if prepared.kept.is_none()
                 && let Marker::Valid(done) = &judgement.marker
-                && done.task != task.name
             {
-                prepared.kept = self.kept(&done.task, prompt, &prepared)?;
+                prepared.kept = self.rested_on(done, prompt, &prepared)?;
             }
             // A later change of the prompt asks a model: what was imported answered the plan, not that prompt.
             if prepared.kept.is_none() && judgement.marker == Marker::Missing {
@@ -168,10 +166,10 @@ impl StaleCheck<'_> {
         check::validate(&text, prompt.schema.as_deref(), prepared.check.as_deref()).ok().map(|_| text)
     }
 
-    /// A kept answer to this prompt by any of the task's models that passes. `name`: the task that asked.
+    /// A kept answer to this prompt by any of the task's models that passes.
     fn kept(
         &self,
-        name: &str,
+        task: &Task,
         prompt: &PromptSpec,
         prepared: &Prepared,
     ) -> Result<Option<Box<KeptCall>>, FsError> {
@@ -179,7 +177,7 @@ impl StaleCheck<'_> {
             let endpoint = &self.project.endpoints[at];
             let digest =
                 call_digest(prompt, endpoint, &prepared.system, &prepared.prompt, &prepared.attached);
-            if let Some(kept) = self.store.calls().find_named(name, &digest)?
+            if let Some(kept) = self.store.calls().find_named(&task.name, &digest)?
                 && let Some(reply) = &kept.record.reply
                 && check::validate(
                     &reply.text,
@@ -192,6 +190,36 @@ impl StaleCheck<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The answer that a record rests on, if it is one to this prompt and passes. It is not found as others are where the
+    /// task was renamed, or where its schema changed and the answer there was held.
+    fn rested_on(
+        &self,
+        done: &Done,
+        prompt: &PromptSpec,
+        prepared: &Prepared,
+    ) -> Result<Option<Box<KeptCall>>, FsError> {
+        let Some(name) = &done.call else { return Ok(None) };
+        let made_with = |&at: &usize| prompt.made_with(&self.project.endpoints[at]);
+        if !prompt.models.iter().map(made_with).any(|with| done.made_with.as_ref() == Some(&with)) {
+            return Ok(None);
+        }
+        let Some(record) = self.store.calls().read(name)? else { return Ok(None) };
+        let asked = &record.request;
+        let files = prepared.attached.iter().map(|file| &file.digest);
+        let same = *asked.system == *prepared.system
+            && *asked.prompt == *prepared.prompt
+            && asked.files.iter().map(|file| &file.blake3).eq(files);
+        let passes = |reply: &Reply| {
+            check::validate(&reply.text, prompt.schema.as_deref(), prepared.check.as_deref()).is_ok()
+        };
+        let holds = same
+            && record.task == done.task
+            && record.verdict != AnswerState::Rejected
+            && record.imported.is_none()
+            && record.reply.as_ref().is_some_and(passes);
+        Ok(holds.then(|| Box::new(KeptCall { name: name.clone(), usable: true, record })))
     }
 
     /// The answer that another program got to this plan, if it was imported and passes.
