@@ -18,7 +18,7 @@ const SHARE: usize = 512;
 /// A part that is cut off has at least so many bytes.
 const PART: u64 = 128;
 /// A call waits for another, or is preferred to it, only if that many bytes more are read from the cache.
-pub const WORTH: u64 = 2048;
+pub const WORTH: u64 = 1024;
 /// Parts of a prompt at most: Anthropic looks back no further than 20.
 const PARTS: usize = 16;
 /// How long a call waits at least for the first token of another, and at most.
