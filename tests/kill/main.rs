@@ -30,6 +30,7 @@ mod interleaved;
 mod isolated;
 mod reads;
 mod real;
+mod refined;
 mod states;
 mod trace;
 

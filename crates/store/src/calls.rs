@@ -347,11 +347,17 @@ impl Calls {
         Ok(name)
     }
 
-    /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected.
-    /// An answer that is gone is no error.
+    /// Notes what became of an answer, synced, and returns its name, which changes if it was rejected, in a build that was
+    /// killed then perhaps. An answer that is gone is no error.
     pub fn mark(&self, name: &str, verdict: AnswerState) -> Result<String, FsError> {
         let mut name = name.to_owned();
-        let Some(mut record) = self.read(&name)? else { return Ok(name) };
+        let Some(mut record) = self.read(&name)? else {
+            let renamed = match verdict {
+                AnswerState::Rejected => self.last_rejected(&name)?,
+                AnswerState::Arrived | AnswerState::Accepted => None,
+            };
+            return Ok(renamed.unwrap_or(name));
+        };
         if verdict == AnswerState::Rejected
             && let Some((folder, file)) = name.split_once('/')
             && is_usable_name(file)
@@ -444,17 +450,31 @@ impl Calls {
         Ok(calls)
     }
 
+    /// The rejected answer that had this name last.
+    fn last_rejected(&self, name: &str) -> Result<Option<String>, FsError> {
+        let Some((folder, file)) = name.split_once('/').filter(|(_, file)| is_usable_name(file)) else {
+            return Ok(None);
+        };
+        let stem = file.trim_end_matches(".json");
+        let last = self.last_number(&self.dir.join(folder), &format!("{stem}.rejected-"))?;
+        Ok((last > 0).then(|| format!("{folder}/{stem}.rejected-{last}.json")))
+    }
+
     /// The first name of a kind that is free. Calls of one task are kept by one thread at a time.
     fn free_name(&self, dir: &Path, digest: &str, kind: &str) -> Result<String, FsError> {
         let prefix = format!("{digest}.{kind}-");
+        Ok(format!("{prefix}{}.json", self.last_number(dir, &prefix)? + 1))
+    }
+
+    fn last_number(&self, dir: &Path, prefix: &str) -> Result<u64, FsError> {
         let mut last = 0;
         for (file, _) in fs::list_dir(dir)? {
             let n = file
                 .to_str()
-                .and_then(|file| file.strip_prefix(&prefix)?.strip_suffix(".json")?.parse::<u64>().ok());
+                .and_then(|file| file.strip_prefix(prefix)?.strip_suffix(".json")?.parse::<u64>().ok());
             last = last.max(n.unwrap_or(0));
         }
-        Ok(format!("{prefix}{}.json", last + 1))
+        Ok(last)
     }
 }
 

@@ -362,8 +362,9 @@ impl Store {
 
     /// A task's candidates are done with.
     pub fn remove_candidate(&self, task: &str) -> Result<(), FsError> {
-        self.remove_best(task)?;
-        self.remove_record(&self.candidate_dir(task))
+        // The best round last: without it a later and worse one would be taken where a kill leaves that.
+        self.remove_record(&self.candidate_dir(task))?;
+        self.remove_best(task)
     }
 
     /// What was the best round is not any more.

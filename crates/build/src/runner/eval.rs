@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use super::job::RoundOver;
 use super::prompt::{self, Asked, Question};
 use super::{
     BuildContext, Conversation, Job, Made, Notes, Outcome, Stage, commit_attempt, eval_program, failure,
@@ -320,7 +321,7 @@ impl Evaluating<'_> {
                     };
                     ctx.store.keep_best(&self.candidate, &evaluation, commit)?;
                 }
-                self.next_round(&evaluation, passes)?
+                return self.next_round(&evaluation, passes, scored.call);
             }
             Next::Failed => self.reject(&evaluation)?,
         };
@@ -368,19 +369,20 @@ impl Evaluating<'_> {
         Ok(outcome)
     }
 
-    /// The task is made again, with the notes.
-    fn next_round(&mut self, evaluation: &Evaluation, passes: bool) -> Result<Outcome, FsError> {
+    /// The task is made again, with the notes. `score`: the evaluator's kept call.
+    fn next_round(
+        &mut self,
+        evaluation: &Evaluation,
+        passes: bool,
+        score: Option<String>,
+    ) -> Result<Outcome, FsError> {
         let Self { ctx, job, candidate, .. } = self;
-        let call = retire(ctx, candidate)?;
-        if let Some(best) = ctx.store.best(&candidate.task)?.filter(|best| best.round == candidate.round) {
-            // The answer of the next round takes the name that its own had.
-            ctx.store.write_candidate(&Candidate { call, ..best })?;
-        }
         let notes = notes_of(ctx, candidate, evaluation);
         let history = &mut job.history;
         history.round = candidate.round + 1;
         history.notes = Some(notes);
         history.candidate = None;
+        history.over = Some(Box::new(RoundOver { candidate: candidate.clone(), score }));
         history.of_eval = Conversation::default();
         // A round has retries of its own; its time is part of the task's.
         history.own = Conversation { spent: history.own.spent, ..Conversation::default() };
@@ -451,9 +453,30 @@ pub(super) fn take_best(ctx: &BuildContext, job: &mut Job, best: Candidate) -> R
     Ok(outcome)
 }
 
-/// A candidate that was found wanting is never used again, nor is the answer it came from, whose new name this is.
-fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<Option<String>, FsError> {
+/// What a round made is done with, once `.status` says which one follows it, and with which notes. Before that a kill would
+/// lose them; until the candidate is spent it is found again, with its score.
+pub(super) fn leave_round(ctx: &BuildContext, over: RoundOver) -> Result<(), FsError> {
+    let RoundOver { candidate, score } = over;
+    let call = reject_answer(ctx, &candidate)?;
+    if let Some(best) = ctx.store.best(&candidate.task)?.filter(|best| best.round == candidate.round) {
+        // The answer of the next round takes the name that its own had.
+        ctx.store.write_candidate(&Candidate { call, ..best })?;
+    }
     ctx.store.spend_candidate(&candidate.task)?;
+    match score {
+        Some(score) => ctx.store.calls().mark(&score, AnswerState::Accepted).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// A candidate that was found wanting is never used again, nor is the answer it came from.
+fn retire(ctx: &BuildContext, candidate: &Candidate) -> Result<(), FsError> {
+    ctx.store.spend_candidate(&candidate.task)?;
+    reject_answer(ctx, candidate).map(drop)
+}
+
+/// The new name of the answer that a candidate came from.
+fn reject_answer(ctx: &BuildContext, candidate: &Candidate) -> Result<Option<String>, FsError> {
     let mark = |call: &String| ctx.store.calls().mark(call, AnswerState::Rejected);
     candidate.call.as_ref().map(mark).transpose()
 }

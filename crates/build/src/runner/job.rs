@@ -152,6 +152,17 @@ pub struct AttemptHistory {
     pub merged: Option<Box<isolated::merge::Merged>>,
     /// The last evaluation, or the one that is waited for.
     pub evaluation: Option<Evaluation>,
+    /// The round that is over, until `.status` says so.
+    pub over: Option<Box<RoundOver>>,
+}
+
+/// A round that another one follows: what it made, and the evaluator's kept call.
+#[derive(Debug, Clone)]
+pub struct RoundOver {
+    /// What it made.
+    pub candidate: Candidate,
+    /// The evaluator's kept call.
+    pub score: Option<String>,
 }
 
 /// What was said to models, and what it used up.

@@ -367,7 +367,11 @@ fn settle(ctx: &BuildContext, job: &mut Job, mut outcome: Outcome) -> Outcome {
         Outcome::Waiting(_) => write_status(ctx, job, State::Waiting, None),
         Outcome::Stopped => write_status(ctx, job, State::Stopped, None),
     };
-    match written {
+    let left = match (written, job.history.over.take()) {
+        (Ok(()), Some(over)) => eval::leave_round(ctx, *over),
+        (written, _) => written,
+    };
+    match left {
         Ok(()) => outcome,
         Err(error) => Outcome::Broken(error),
     }
