@@ -105,6 +105,35 @@ fn a_key_and_tools_reach_it_only_where_its_table_names_them() {
     }
 }
 
+/// Gemini CLI looks for a login beside its settings: with a key it gets settings of ours alone.
+#[test]
+fn with_a_key_gemini_sees_no_settings_of_the_user() {
+    for key in [false, true] {
+        let keys =
+            format!("tools = [\"read_file\"]\n{}", if key { "api_key_env = \"SOME_API_KEY\"" } else { "" });
+        let script = format!("cat \"$GEMINI_CLI_HOME/.gemini/settings.json\" > ../settings\n{GEMINI}");
+        let space = space("gemini", &script, &keys, ONE);
+        space.set_env("SOME_API_KEY", "sk-canary-5f3a9b");
+        space.build();
+        let settings = said(&space, "settings");
+        assert_eq!(settings.is_empty(), !key, "{settings}");
+        assert!(!settings.contains("canary"), "{settings}");
+        if key {
+            let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
+            assert_eq!(settings["tools"]["core"], serde_json::json!(["read_file"]), "{settings}");
+            assert_eq!(settings["mcpServers"], serde_json::json!({}));
+        }
+    }
+}
+
+#[test]
+fn doctor_says_why_an_agent_does_not_start() {
+    let space = space("claude", "echo 'no node here' >&2; exit 7\n", "", ONE);
+    space.run(&["doctor"]).exits(1).says(&["ended with exit code 7", "no node here"]);
+    write_script(&space, "echo 2.1.197\n");
+    space.run(&["doctor"]).says(&["2.1.197"]).says_nothing_of(&["no node here"]);
+}
+
 /// A task's own list counts, also where it is empty.
 #[test]
 fn a_task_allows_or_refuses_tools_of_its_own() {

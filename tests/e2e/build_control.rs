@@ -423,3 +423,15 @@ fn a_build_that_only_begins_is_stopped_too() {
     space.build();
     space.assert_nothing_to_do(&server);
 }
+
+#[test]
+fn a_dry_resume_of_a_paused_build_lets_nothing_go_on() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let build = paused_after_a(&server, &space);
+    space.run(&["resume", "-n"]).exits(0).says(&["is paused and would continue"]);
+    assert!(space.exists(".planexe/pause"));
+    assert_eq!(server.total(), 1);
+    space.run(&["resume"]).exits(0).says(&["continues"]);
+    build.wait().exits(0);
+}

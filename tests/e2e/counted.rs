@@ -297,3 +297,34 @@ fn what_calls_cannot_be_is_said_with_its_place() {
         space.run(&["check"]).exits(2).says(words);
     }
 }
+
+#[test]
+fn tokens_are_counted_by_the_vendor_and_that_is_no_call() {
+    let server = Wire::new(|asked| match asked.line.contains("count_tokens") {
+        true => {
+            crate::support::wire::reply(200, "content-type: application/json\r\n", "{\"input_tokens\": 1234}")
+        }
+        false => Dialect::Anthropic.answer("fine"),
+    });
+    let space = Space::new();
+    space.set_key("ACME_KEY", "sk-real-key", server.address());
+    space.write(
+        "pipeline.toml",
+        format!(
+            "[models.m]\napi = \"anthropic\"\nbase_url = \"{}\"\nmodel = \"m-1\"\napi_key_env = \"ACME_KEY\"\n[task.agent]\noutputs = [\"out.txt\"]\ncommand = \"sh agent.sh $out\"\ncalls = \"m\"\n",
+            server.base_url(Dialect::Anthropic)
+        ),
+    );
+    space.write("agent.sh", "ask() { curl -sS -H \"x-api-key: $ANTHROPIC_API_KEY\" -d '{\"messages\":[]}' $ANTHROPIC_BASE_URL/v1/messages$1; }\n{ ask /count_tokens; ask /count_tokens; ask; } > \"$1\"\n");
+    space.build().exits(0);
+    let out = space.read("out.txt");
+    assert_eq!(out.matches("1234").count(), 2, "{out}");
+    assert!(out.contains("fine"), "{out}");
+    assert_eq!(space.lines("usage_metrics.jsonl").len(), 1, "what is free of charge is no call");
+    let posts = server.posts();
+    assert_eq!(posts.len(), 3);
+    for post in posts {
+        assert!(post.head.contains("sk-real-key"), "{}", post.head);
+        assert_eq!(post.body["model"], "m-1");
+    }
+}

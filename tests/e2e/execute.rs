@@ -415,3 +415,45 @@ fn thousands_of_steps_in_circles() {
     work(&space, &["check"]).exits(0);
     execute(&space, &[]).exits(0).says(&["nothing to change"]);
 }
+
+#[test]
+fn without_a_folder_the_project_lies_beside_the_run() {
+    let server = FakeLlm::new();
+    let space = plan(&server);
+    let run = space.dir().file_name().expect("a name").to_str().expect("text").to_owned();
+    space.run(&["execute"]).exits(0);
+    let beside = space.root().join(format!("{run}-execution/pipeline.toml"));
+    assert!(beside.is_file(), "{}", beside.display());
+    space
+        .run(&["-C", ".", "execute", "."])
+        .exits(2)
+        .says(&["both `-C` and `.` name a run", "leave one of them out"]);
+}
+
+#[test]
+fn a_command_beside_another_kind_is_a_fault_at_its_line() {
+    let server = FakeLlm::new();
+    let space = plan(&server);
+    execute(&space, &[]).exits(0);
+    for (item, says) in [
+        (
+            "kind = \"ai\"\ncommand = \"true\"",
+            &["a `command` beside another `kind`", "make it \"command\""][..],
+        ),
+        ("kind = \"command\"", &["without a `command`"]),
+        ("tier = 4", &["a tier is 1, 2 or 3"]),
+    ] {
+        space.write("work/execution.toml", format!("[[item]]\nmatch = \"menu.*\"\n{item}\n"));
+        execute(&space, &[]).exits(2).says(&["execution.toml:"]).says(says);
+    }
+    space.write("work/execution.toml", "[[item]]\nmatch = \" \"\n");
+    execute(&space, &[]).exits(2).says(&["an [[item]] has no `match`"]);
+    // One model for what models do.
+    space.write("work/execution.toml", "[[item]]\nmatch = \"menu.*\"\nkind = \"ai\"\nmodel = \"fake\"\n");
+    execute(&space, &["--force"]).exits(0);
+    assert!(
+        space.read("work/pipeline.toml").contains("model = \"fake\""),
+        "{}",
+        space.read("work/pipeline.toml")
+    );
+}

@@ -263,3 +263,38 @@ fn a_report_is_no_larger_than_it_says_and_names_what_it_leaves_out() {
         assert!(page.contains(wanted), "no {wanted:?}");
     }
 }
+
+#[test]
+fn the_report_tells_scores_what_changed_and_what_did_not_come_to_an_end() {
+    let server = FakeLlm::scripted(|call| match call.task.as_str() {
+        "judge" => Answer::from("{\"score\": 0.9, \"notes\": \"Name the owner.\"}"),
+        _ => Answer::Default,
+    });
+    let tasks = "[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\nprompt = \"prompts/a.md\"\n[task.a.eval]\nprompt = \"TASK=judge\\n{{ answer }}\"\n\
+         [task.never]\nwhen = \"{{ false }}\"\noutputs = [\"never.txt\"]\nprompt = \"TASK=never\\nnow\"\n\
+         [task.last]\ninputs = [\"a.txt\"]\noutputs = [\"last.txt\"]\nprompt = \"TASK=last\\n{{ a }}\"\n";
+    let space = Space::with(&server, tasks);
+    space.write("plan.txt", "A bridge.\n");
+    space.write("prompts/a.md", "TASK=a\nBe short.\n{{ plan }}\n");
+    server.hold("last");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("last");
+    build.signal(rustix::process::Signal::TERM);
+    server.release("last");
+    build.wait();
+    let trace = space.run(&["trace"]).exits(0).stdout;
+    assert!(trace.contains("\"outcome\":\"stopped\"") && trace.contains("\"last\""), "{trace}");
+    space.run(&["events"]).exits(0).says(&["build stopped (", "- never", "started: fake-1, evaluation"]);
+    space.edit("prompts/a.md", "Be short.", "Be long.");
+    space.run(&["report", "--html", "run.html"]).exits(0);
+    let page = space.read("run.html");
+    assert_harmless(&page);
+    for wanted in [
+        "evaluator: score 0.9",
+        "Name the owner.",
+        "<span class=\"del\">-Be short.</span>",
+        "<span class=\"add\">+Be long.</span>",
+    ] {
+        assert!(page.contains(wanted), "no {wanted} in {page}");
+    }
+}

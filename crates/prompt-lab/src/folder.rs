@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::records::{Config, PairLine, RunLine, SCHEMA, ScoreLine, Trialled};
-use crate::results::{ResultRow, decision, read_tsv, tsv};
+use crate::results::{ResultRow, decision, read_tsv, tsv, with_promotion};
 use planexe_base::fs::{self, Durability, FsError};
 use planexe_store::jsonl;
 
@@ -61,6 +61,17 @@ impl Folder {
             }
         }
         Ok(())
+    }
+
+    /// Notes which text was promoted: in `decision.md` for people, and in `config.json`.
+    pub fn write_promotion(&self, config: &Config) -> Result<(), FsError> {
+        let page = self.dir.join("decision.md");
+        if let Some(text) = fs::read_optional(&page)? {
+            let text = with_promotion(&String::from_utf8_lossy(&text), config);
+            fs::write_atomic(&page, text.as_bytes(), Durability::Synced)?;
+        }
+        let text = serde_json::to_string_pretty(config).unwrap_or_default() + "\n";
+        fs::write_atomic(&self.dir.join("config.json"), text.as_bytes(), Durability::Synced)
     }
 }
 

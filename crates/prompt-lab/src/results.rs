@@ -158,11 +158,13 @@ pub(super) fn read_tsv(text: &str) -> Vec<ResultRow> {
     text.lines().skip(1).filter_map(row).collect()
 }
 
+fn name_in<'c>(config: &'c Config, digest: &Digest) -> &'c str {
+    config.variants.iter().find(|it| it.blake3 == *digest).map_or("?", |it| it.name.as_str())
+}
+
 /// `decision.md`, for people.
 pub(super) fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow]) -> String {
-    let name = |digest: &Digest| {
-        config.variants.iter().find(|it| it.blake3 == *digest).map_or("?", |it| it.name.as_str())
-    };
+    let name = |digest: &Digest| name_in(config, digest);
     let mut text = format!("# Experiment {} on `{}`\n\n", config.id, config.task);
     let runs: Vec<&str> = config.runs.iter().map(|run| run.name.as_str()).collect();
     let Rules { margin, max_drop, samples, compare } = config.rules;
@@ -230,16 +232,20 @@ pub(super) fn decision(config: &Config, trials: &[Trialled], rows: &[ResultRow])
             );
         }
     }
-    if let Some(promoted) = &config.promoted {
-        let _ = writeln!(
-            text,
-            "\nPromoted: `{}`, {} by {}.",
-            name(&promoted.blake3),
-            promoted.time_utc,
-            promoted.user
-        );
+    with_promotion(&text, config)
+}
+
+/// The page of a decision with the text that was promoted last at its end.
+pub(super) fn with_promotion(page: &str, config: &Config) -> String {
+    const HEAD: &str = "\nPromoted: `";
+    let page = page.rfind(HEAD).map_or(page, |at| &page[..at]);
+    match &config.promoted {
+        None => page.to_owned(),
+        Some(promoted) => {
+            let name = name_in(config, &promoted.blake3);
+            format!("{page}{HEAD}{name}`, {} by {}.\n", promoted.time_utc, promoted.user)
+        }
     }
-    text
 }
 
 #[cfg(test)]

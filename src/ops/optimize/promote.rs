@@ -154,8 +154,7 @@ pub fn replace_prompt(
     }
     let promoted = Promoted { blake3: digest.clone(), time_utc: clock::now_utc(), user: session.user() };
     let config = Config { promoted: Some(promoted), ..config.clone() };
-    let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
-    fs::write_atomic(&folder.dir.join("config.json"), text.as_bytes(), Durability::Synced)?;
+    folder.write_promotion(&config)?;
     view.promoted = true;
     view.best = name_of(&config, digest);
     view.given = Some(given);

@@ -417,3 +417,73 @@ gate = { fail_if = "{{ true }}", action = "pause" }
     space.run(&["build"]).exits(0);
     space.run(&["build", "-q"]).exits(0);
 }
+
+#[test]
+fn what_is_asked_in_vain_is_said_with_what_to_type() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    let pipeline = "[pipeline]\nplan = \"plan.txt\"\n".to_owned() + &space.read("pipeline.toml");
+    space.write("pipeline.toml", pipeline);
+    space.build();
+    for (args, words) in [
+        (&["schema", "statis"][..], &["there is no schema `statis`", "status"][..]),
+        (&["edit-plan", "--all"], &["neither VISUAL nor EDITOR is set", "`--set FILE`"]),
+        (&["-C", ".", "report", "--html", "x.html", "."], &["both `-C` and `.` name a run"]),
+    ] {
+        let out = space.run(args);
+        assert_ne!(out.code, 0, "{args:?}");
+        out.says(words);
+    }
+    // A port that is taken.
+    let taken = crate::support::own_port();
+    let port = taken.local_addr().expect("an address").port().to_string();
+    space.run(&["ui", "--port", &port]).exits(2).says(&["cannot be taken", "--port"]);
+}
+
+#[test]
+fn without_a_command_the_help_is_shown() {
+    let space = Space::new();
+    space.run(&[]).exits(0).says(&["Usage: planexe", "build"]);
+}
+
+#[test]
+fn of_a_long_log_the_end_is_shown_and_how_much_came_before() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"i=0; while [ $i -lt 90 ]; do i=$((i+1)); echo line-$i; done; exit 1\"\n",
+    );
+    space.run(&["build"]).exits(1);
+    space.run(&["explain", "a"]).exits(0).says(&["lines before)", "line-90"]).says_nothing_of(&["line-5\n"]);
+}
+
+#[test]
+fn an_item_that_is_not_there_is_said_with_those_that_are() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.each]\nforeach = { file = \"list.json\", items = \"/all\", key = \"id\" }\noutputs = [\"each/{{ key }}.txt\"]\nprompt = \"TASK=each {{ item.id }}\"\n[task.list]\noutputs = [\"list.json\"]\ninputs = [\"all.json\"]\ncommand = \"cp $in $out\"\n",
+    );
+    space.write("all.json", "{\"all\": [{\"id\": \"ann\"}, {\"id\": \"bob\"}]}");
+    space
+        .run(&["explain", "each[ann]"])
+        .exits(2)
+        .says(&["its items are not known yet", "planexe explain each"]);
+    space.build();
+    space.run(&["explain", "each[an]"]).exits(2).says(&["did you mean", "ann"]);
+    space.run(&["explain", "each[xyz-of-nothing]"]).exits(2).says(&["known are `ann`, `bob`"]);
+    space.run(&["retry", "each"]).exits(2).says(&["nothing of `each` failed", "`planexe clean each`"]);
+}
+
+#[test]
+fn a_prompt_too_large_to_be_one_is_said_with_its_line() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[models.m]\napi = \"simulated\"\n[defaults]\nmodel = \"m\"\n[task.a]\noutputs = [\"a.txt\"]\nprompt = \"a.md\"\n",
+    );
+    let file = fs::File::create(space.path("a.md")).expect("a file");
+    // Nothing of it is on the disk.
+    file.set_len(1 << 30).expect("a long file");
+    space.run(&["check"]).exits(2).says(&["pipeline.toml:7", "is larger than", "MiB"]);
+}

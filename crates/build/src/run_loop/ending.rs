@@ -32,6 +32,7 @@ impl Build<'_> {
             self.look_at_run_dir();
         }
         self.drain_events();
+        self.tell_early();
         if self.wanted.options.only {
             self.tell_readers();
         }

@@ -317,7 +317,7 @@ impl<'a> Build<'a> {
         self.tally.settled(&task.name, settled, task.kind);
         if settled == Resolution::Skipped {
             let task = task.name.clone();
-            self.tell(Kind::TaskSkipped { task });
+            self.tell_after_begin(Kind::TaskSkipped { task });
         }
     }
 }

@@ -90,6 +90,7 @@ impl Build<'_> {
                 run_id_dir: self.project.run.display().to_string(),
                 steps_total: self.wanted_steps(),
             });
+            self.tell_early();
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Telling what happens: events to the log and to whoever watches, and the state now and then.
 
+use std::mem;
+
 use super::Build;
 use super::sharing::Sharing;
 use crate::eta;
@@ -15,11 +17,13 @@ use planexe_ui::progress::{Running, Sink, Snapshot};
 pub(super) struct Reporting<'a> {
     sink: &'a mut dyn Sink,
     sharing: Sharing,
+    /// What happened before the build wrote anything: its log has no beginning yet.
+    early: Vec<Kind>,
 }
 
 impl<'a> Reporting<'a> {
     pub(super) fn new(sink: &'a mut dyn Sink) -> Reporting<'a> {
-        Reporting { sink, sharing: Sharing::new() }
+        Reporting { sink, sharing: Sharing::new(), early: Vec::new() }
     }
 
     /// Other processes.
@@ -53,6 +57,21 @@ impl Build<'_> {
             self.reporting.sink.event(&runner::stamp(Kind::Note { task: None, message, warning: true }));
         }
         self.reporting.sink.event(&event);
+    }
+
+    /// [`Build::tell`], for what may happen before anything is written.
+    pub(super) fn tell_after_begin(&mut self, kind: Kind) {
+        match self.records.is_begun() {
+            true => self.tell(kind),
+            false => self.reporting.early.push(kind),
+        }
+    }
+
+    /// Tells what happened early: after the beginning, or at the end of a build that wrote nothing.
+    pub(super) fn tell_early(&mut self) {
+        for kind in mem::take(&mut self.reporting.early) {
+            self.tell(kind);
+        }
     }
 
     /// Shows progress.

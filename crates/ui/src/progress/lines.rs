@@ -113,9 +113,10 @@ impl EventLines {
     fn other(&self, kind: &Kind, style: &Style) -> String {
         match kind {
             Kind::TaskStarted { task, attempt, model, recipe } => {
-                let what = model.as_ref().unwrap_or(recipe);
+                let what = clean(model.as_ref().unwrap_or(recipe));
+                let eval = if recipe == "eval" && model.is_some() { ", evaluation" } else { "" };
                 let attempt = if *attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-                row(style, self.names, State::Running, task, &format!("started: {}{attempt}", clean(what)))
+                row(style, self.names, State::Running, task, &format!("started: {what}{eval}{attempt}"))
             }
             Kind::TaskProgress { task, doing } => row(style, self.names, State::Running, task, &clean(doing)),
             Kind::PipelineStarted { pipeline, steps_total, .. } => {
