@@ -328,3 +328,21 @@ fn tokens_are_counted_by_the_vendor_and_that_is_no_call() {
         assert_eq!(post.body["model"], "m-1");
     }
 }
+
+#[test]
+fn a_model_is_asked_in_its_own_dialect_and_the_refusal_names_it() {
+    let server = Wire::new(|_| Dialect::Anthropic.answer("fine"));
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        format!(
+            "[models.m]\napi = \"anthropic\"\nbase_url = \"{}\"\nmodel = \"m-1\"\n[task.agent]\noutputs = [\"out.txt\"]\ncommand = \"sh agent.sh $out\"\ncalls = \"m\"\n",
+            server.base_url(Dialect::Anthropic)
+        ),
+    );
+    space.write("agent.sh", format!("{ASK}ask one > \"$1\"\n"));
+    space.build().exits(0);
+    let said = space.read("out.txt");
+    assert!(said.contains("speaks the dialect `anthropic`") && said.contains("ask /v1/messages"), "{said}");
+    assert_eq!(server.count(), 0);
+}

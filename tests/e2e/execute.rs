@@ -457,3 +457,21 @@ fn a_command_beside_another_kind_is_a_fault_at_its_line() {
         space.read("work/pipeline.toml")
     );
 }
+
+#[test]
+fn a_project_of_another_version_is_not_written_over() {
+    let server = FakeLlm::new();
+    let space = plan(&server);
+    execute(&space, &[]).exits(0);
+    let before = space.bytes("work/pipeline.toml");
+    for (list, says) in [
+        ("{\"schema\": 9, \"files\": {}}", "is of version 9, made by another planexe"),
+        ("[", "cannot be read"),
+    ] {
+        space.write("work/plan/generated.json", list);
+        let out = execute(&space, &[]);
+        assert_ne!(out.code, 0);
+        out.says(&["generated.json", says]);
+        assert_eq!(space.bytes("work/pipeline.toml"), before);
+    }
+}

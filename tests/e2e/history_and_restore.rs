@@ -228,3 +228,21 @@ fn man_pages_and_completions_are_written_for_every_command() {
         }
     }
 }
+
+#[test]
+fn what_was_brought_back_before_a_moment_stays_when_the_run_goes_back_to_it() {
+    let server = FakeLlm::new();
+    let space = built_twice(&server);
+    space.write("plan.txt", "Build a bridge.\n");
+    space.run(&["restore", "a@1"]).exits(0);
+    let bridge = space.read("a.txt");
+    space.build();
+    let report = space.run(&["status", "--json"]).exits(0).json();
+    let moment = report["last_checkpoint_id"].as_str().expect("a checkpoint").to_owned();
+    let made = space.read("b.txt");
+    space.edit("pipeline.toml", "Go on from", "Continue from");
+    space.build();
+    assert_ne!(space.read("b.txt"), made);
+    space.run(&["restore", "--checkpoint", &moment]).exits(0);
+    assert_eq!((space.read("a.txt"), space.read("b.txt")), (bridge, made));
+}

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{FakeLlm, Space};
+use crate::support::{FakeLlm, Space, until};
 
 const LAYERS: usize = 20;
 const WIDTH: usize = 200;
@@ -52,4 +52,41 @@ fn thousands_of_tasks_complete_and_then_there_is_nothing_to_do() {
     space.run(&["build", "-q"]).exits(1);
     space.run(&["build", "-j64"]).exits(0);
     space.assert_nothing_to_do(&server);
+}
+
+/// What shows a run leaves out most of a fan-out of hundreds, and says how much.
+#[test]
+fn of_many_items_some_are_shown_and_the_rest_is_counted() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.each]\nforeach = { file = \"items.json\" }\noutputs = [\"each/{{ key }}.txt\"]\ncommand = [\"false\"]\n\
+         [task.made]\nforeach = { file = \"items.json\" }\noutputs = [\"made/{{ key }}.txt\"]\ntemplate = \"{{ key }}\"\n",
+    );
+    let items: Vec<String> = (0..260).map(|n| format!("item-{n}")).collect();
+    space.write("items.json", json!(items).to_string());
+    space.run(&["build", "-k"]).exits(1);
+    space.run(&["report", "--html", "run.html"]).exits(0);
+    assert!(space.read("run.html").contains("60 more are left out"), "200 of 260 failures");
+    // The page in the browser is told of all, and of each item's files only where it is asked about.
+    let mut ui = space.spawn(&["ui", "--json"]);
+    let line = until("the address", || ui.stdout().lines().next().map(str::to_owned));
+    let said: Value = serde_json::from_str(&line).expect("JSON");
+    let url = said["url"].as_str().expect("an address");
+    let (root, token) = url.split_once("/#token=").expect("a token");
+    let out = std::process::Command::new("curl")
+        .args(["-sS", "-H", &format!("Authorization: Bearer {token}"), &format!("{root}/api/status")])
+        .output()
+        .expect("curl");
+    let status: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    let tasks = status["tasks"].as_array().expect("tasks");
+    assert!(tasks.len() >= 520, "{}", tasks.len());
+    let made: Vec<&Value> = tasks.iter().filter(|task| task["family"] == "made").collect();
+    assert_eq!(made.len(), 260);
+    for item in made {
+        assert_eq!((&item["state"], &item["outputs"]), (&json!("done"), &json!([])), "{item}");
+    }
+    assert!(ui.is_running());
+    ui.signal(rustix::process::Signal::TERM);
+    ui.wait();
 }

@@ -1166,3 +1166,25 @@ fn builds_that_an_agent_starts_get_the_variables_of_the_server() {
     assert_eq!(client.wait_for_end(&id)["phase"], "completed");
     assert!(server.last("a").prompt.contains("blue Paint a bridge."), "{}", server.last("a").prompt);
 }
+
+#[test]
+fn of_a_wide_fan_out_some_items_are_told_and_the_rest_is_counted() {
+    let server = FakeLlm::new();
+    let space = space(
+        &server,
+        "[task.list]\ninputs = [\"plan.txt\"]\noutputs = [\"list.json\"]\ncommand = \"printf '[' > $out; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29; do printf '\\\"i%s\\\",' $$n >> $out; done; printf '\\\"last\\\"]' >> $out\"\n\
+         [task.each]\nforeach = { file = \"list.json\" }\noutputs = [\"each/{{ key }}.txt\"]\ntemplate = \"{{ key }}\"\n",
+    );
+    let mut client = Client::of(&space);
+    let id = client.create("Many.");
+    assert_eq!(client.wait_for_end(&id)["phase"], "completed");
+    let told = client.call("plan_explain", json!({ "plan_id": id, "task": "each" }));
+    assert_eq!(told["instances"].as_array().map(Vec::len), Some(24), "{told:#}");
+    assert_eq!(told["instances_left_out"], 6, "{told:#}");
+    for (kind, path) in [("input", "plan.txt"), ("record", "events.jsonl")] {
+        let files = client.call("plan_files", json!({ "plan_id": id, "kind": kind, "limit": 500 }));
+        let files = files["files"].as_array().expect("files").clone();
+        assert!(files.iter().any(|file| file["path"] == path), "{kind}: {files:#?}");
+        assert!(files.iter().all(|file| file["path"] != "list.json"), "{kind}: {files:#?}");
+    }
+}
