@@ -225,9 +225,10 @@ impl Provider for Recorded {
             return Err(CallError::new(Class::BadData, why));
         }
         let first_token_s = self.pace.play(&text, context)?;
-        let usage = answer.usage.unwrap_or_else(|| Usage {
+        // What a sample was recorded with is another prompt.
+        let usage = answer.usage.filter(|_| !sample).unwrap_or_else(|| Usage {
             input_tokens: estimate::request_tokens(request),
-            output_tokens: estimate::tokens(&text),
+            output_tokens: answer.usage.map_or_else(|| estimate::tokens(&text), |usage| usage.output_tokens),
             ..Usage::default()
         });
         Ok(Reply {
@@ -363,6 +364,28 @@ mod tests {
         let context =
             CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };
         recorded.call(request, &context).map(|reply| (reply.text, reply.sample))
+    }
+
+    #[test]
+    fn a_sample_is_counted_by_the_prompt_that_was_asked() {
+        let usage = Usage { input_tokens: 7000, cached_tokens: 6000, output_tokens: 9, ..Usage::default() };
+        let digest = Some(prompt_digest("be brief", "one", None));
+        let answer = RecordedAnswer {
+            task: "swot".into(),
+            digest,
+            answer: json!("fine"),
+            usage: Some(usage),
+            ..RecordedAnswer::default()
+        };
+        let file = RecordedFile { schema: 1, answers: vec![answer], ..RecordedFile::default() };
+        let recorded = Recorded::of("answers.json".into(), file, OnMiss::Task, Pace::default());
+        let context =
+            CallContext { cancel: &Cancel::new(), progress: &CallProgress::default(), time_left: None };
+        let used = |prompt: &str| recorded.call(&request("swot", None, prompt), &context).unwrap().usage;
+        assert_eq!((used("one").input_tokens, used("one").cached_tokens), (7000, 6000));
+        let two = used("two");
+        assert_eq!((two.cached_tokens, two.output_tokens), (0, 9));
+        assert!((1..100).contains(&two.input_tokens), "{two:?}");
     }
 
     #[test]
