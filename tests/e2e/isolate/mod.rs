@@ -5,9 +5,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::{Out, Space, until};
+use crate::support::{Space, until};
 
 mod lanes;
+mod merging;
 mod run_commands;
 
 /// Adds a line to a file of the repository, commits half of what it does, and writes its notes.
@@ -362,91 +363,6 @@ fn what_a_failed_attempt_left_is_on_a_branch_before_the_next_begins() {
     assert_idle(&space);
 }
 
-/// Both the agent and the user change the same line.
-fn conflicting(keys: &str) -> (Space, Out) {
-    let space = repository(keys);
-    space.edit(
-        "agent.sh",
-        "echo more",
-        "touch \"$RAN.half\"; while [ ! -e \"$RAN.go\" ]; do sleep 0.05; done; echo more",
-    );
-    commit(&space, "the agent waits");
-    let running = half_done(&space);
-    space.write("src/a.txt", "a\nthe user's\n");
-    commit(&space, "the user's");
-    go(&space);
-    let out = running.wait();
-    (space, out)
-}
-
-#[test]
-fn a_conflict_waits_for_a_person() {
-    let (space, out) = conflicting("isolate = true");
-    let out = out.exits(3);
-    out.says(&["conflicts with `main` in `src/a.txt`", "git merge main", "planexe resume"])
-        .says_nothing_of(&["planexe done"]);
-    let head = git(&space, &["rev-parse", "HEAD"]);
-    assert_eq!(
-        (git(&space, &["log", "-1", "--format=%s"]), space.read("src/a.txt")),
-        ("the user's".into(), "a\nthe user's\n".into())
-    );
-    assert_eq!(git(&space, &["status", "--porcelain"]), "");
-    assert_eq!(
-        (space.state("fix"), space.is_done("notes.md"), space.exists("report.txt")),
-        ("waiting".into(), false, false)
-    );
-    assert_eq!(space.report()["run"]["phase"], "waiting");
-    // Nothing changed: it says the same, and runs nothing.
-    space.run(&["build"]).exits(3).says(&["conflicts"]);
-    assert_eq!((ran(&space), git(&space, &["rev-parse", "HEAD"])), (1, head));
-    // Half solved is not solved.
-    let failed = space
-        .program("git", &["merge", "-q", "main"])
-        .current_dir(space.path(WORKTREE))
-        .output()
-        .expect("git");
-    assert!(!failed.status.success());
-    space.run(&["resume"]).exits(3).says(&["not committed: `src/a.txt`", "git commit"]);
-    space.write(&format!("{WORKTREE}/src/a.txt"), "a\nboth\n");
-    git_in(&space, WORKTREE, &["commit", "-qam", "solved"]);
-    space.run(&["resume"]).exits(0);
-    assert_eq!(
-        (space.read("src/a.txt"), space.read("report.txt"), ran(&space)),
-        ("a\nboth\n".into(), "a plan\na\nboth\n".into(), 1)
-    );
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
-#[test]
-fn a_conflict_may_give_the_run_up() {
-    let (space, out) = conflicting(r#"isolate = { on_merge_failure = "abort" }"#);
-    out.exits(1).says(&["conflicts with `main` in `src/a.txt`", "planexe resume --force"]);
-    assert_eq!(space.sidecar("notes.md")["failure"]["class"], "merge_conflict");
-    assert_eq!(
-        (space.state("fix"), space.report()["run"]["phase"].clone()),
-        ("failed".into(), "aborted".into())
-    );
-    assert_eq!(space.read("src/a.txt"), "a\nthe user's\n");
-    assert!(space.exists(WORKTREE) && git(&space, &["branch", "--list", "planexe/*"]).contains("fix"));
-    space.run(&["resume"]).exits(2).says(&["aborted"]);
-    git_in(&space, WORKTREE, &["merge", "-q", "-X", "ours", "main"]);
-    space.run(&["resume", "--force"]).exits(0);
-    assert_eq!((space.read("src/a.txt"), ran(&space)), ("a\nfixed\n".into(), 1));
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
-#[test]
-fn a_conflict_may_be_dropped() {
-    let (space, out) = conflicting("isolate = true");
-    out.exits(3);
-    space.run(&["retry", "fix"]).exits(0);
-    space.build().says(&["planexe/saved/"]);
-    assert_eq!((space.read("src/a.txt"), ran(&space)), ("a\nthe user's\nfixed\n".into(), 2));
-    assert_idle(&space);
-}
-
 #[test]
 fn what_the_user_has_not_committed_is_never_touched() {
     let space = repository("isolate = true");
@@ -573,268 +489,6 @@ fn changes_in_the_worktree_are_progress() {
     assert_eq!(space.sidecar("notes.md")["failure"]["class"], "stall");
 }
 
-/// Three tasks, of which two share a lane, the second reading what the first makes; and a reader of both.
-fn lane(one: &str, two: &str) -> Space {
-    let space = repository("isolate = true");
-    let task = |name: &str, reads: &str, does: &str| {
-        format!(
-            r#"
-[task.{name}]
-isolate = {{ lane = "ui" }}
-inputs  = ["{reads}"]
-outputs = ["{name}.txt"]
-command = "echo {name} >> $RAN; echo {name} >> src/a.txt; {does} cat $in > $out; echo {name} >> $out"
-"#
-        )
-    };
-    let tasks = [task("one", "plan.txt", one), task("two", "one.txt", two)].concat();
-    space.write(
-        "pipeline.toml",
-        tasks
-            + r#"
-[task.both]
-inputs  = ["one.txt", "two.txt"]
-outputs = ["both.txt"]
-command = "cat $in src/a.txt > $out"
-"#,
-    );
-    space.edit(".gitignore", "facts.txt", "both.txt");
-    commit(&space, "a lane");
-    space
-}
-
-#[test]
-fn a_lane_is_merged_together() {
-    let space = lane("", "");
-    space.build();
-    assert_eq!(space.read("both.txt"), "a plan\none\na plan\none\ntwo\na\none\ntwo\n");
-    assert_eq!(
-        git(&space, &["log", "--first-parent", "--format=%s"]),
-        "planexe: merge ui into main\na lane\nfirst"
-    );
-    let merge = git(&space, &["log", "-1", "--format=%B"]);
-    assert!(merge.contains("Planexe-Task: one\n") && merge.contains("Planexe-Task: two\n"), "{merge}");
-    let head = git(&space, &["rev-parse", "HEAD"]);
-    let refs: Vec<_> = space
-        .lines(".planexe/checkpoints.jsonl")
-        .into_iter()
-        .take(2)
-        .map(|it| it["sandbox_ref"].clone())
-        .collect();
-    assert_eq!(refs, [head.as_str(), head.as_str()]);
-    assert_nothing_left(&space);
-    assert_idle(&space);
-    // One of them alone.
-    space.edit("pipeline.toml", "echo two >> $out", "echo again >> $out");
-    commit(&space, "another second");
-    space.build();
-    assert_eq!((ran(&space), space.read("two.txt")), (3, "a plan\none\nagain\n".to_owned()));
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
-#[test]
-fn a_lane_that_is_mixed_is_not_merged() {
-    let space = lane("", "[ -e ../../../go ] || exit 1;");
-    let out = space.run(&["build"]).exits(1);
-    out.says(&["lane `ui` is mixed", "`one` succeeded, `two` failed", "planexe build"]);
-    assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "a lane");
-    assert_eq!(
-        (space.read("src/a.txt"), space.exists("one.txt"), space.exists("both.txt")),
-        ("a\n".into(), false, false)
-    );
-    assert_eq!((space.state("one"), space.state("two")), ("merging".into(), "failed".into()));
-    assert_eq!(space.sidecar("one.txt")["failure"]["class"], "lane_mixed");
-    // Only what failed is tried again, on top of what succeeded.
-    space.run(&["build"]).exits(1).says(&["is mixed"]);
-    assert_eq!(ran(&space), 3);
-    space.write("go", "");
-    space.build();
-    assert_eq!((ran(&space), space.read("src/a.txt")), (4, "a\none\ntwo\n".to_owned()));
-    assert_eq!(git(&space, &["branch", "--list", "planexe/saved/*"]).lines().count(), 2);
-    assert_eq!(git(&space, &["worktree", "list"]).lines().count(), 1);
-    assert_idle(&space);
-}
-
-#[test]
-fn a_lane_killed_in_the_middle_goes_on() {
-    let space = lane("", "touch $RAN.half; while [ ! -e $RAN.go ]; do sleep 0.05; done;");
-    half_done(&space).kill9();
-    assert_eq!(git(&space, &["log", "-1", "--format=%s"]), "a lane");
-    go(&space);
-    space.build();
-    // The second was interrupted, and goes on where it was.
-    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\none\ntwo\ntwo\n".to_owned()));
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
-#[test]
-fn a_lane_has_one_base_and_a_name_of_its_own() {
-    let space = lane("", "");
-    let whole = space.read("pipeline.toml");
-    let lanes = |one: &str, two: &str| {
-        let keys = r#"isolate = { lane = "ui" }"#;
-        let text = whole.replacen(keys, one, 1).replacen(keys, two, 1);
-        space.write("pipeline.toml", text);
-        space.run(&["check"])
-    };
-    let bases =
-        lanes(r#"isolate = { lane = "ui", base = "main" }"#, r#"isolate = { lane = "ui", base = "next" }"#);
-    bases.exits(2).says(&["tasks of lane `ui` have different bases", "`[isolation]`"]);
-    let names = lanes(r#"isolate = { lane = "two" }"#, "isolate = true");
-    names.exits(2).says(&["the lane of task `two`, its own, has the name of a shared one", "another name"]);
-}
-
-#[test]
-fn a_lane_that_waits_for_itself_is_a_fault() {
-    let space = lane("", "");
-    space.edit(
-        "pipeline.toml",
-        r#"inputs  = ["one.txt"]
-outputs = ["two.txt"]"#,
-        r#"inputs  = ["one.txt", "between.txt"]
-outputs = ["two.txt"]"#,
-    );
-    let more =
-        "[task.between]\ninputs = [\"one.txt\"]\noutputs = [\"between.txt\"]\ncommand = \"cat $in > $out\"\n";
-    space.write("pipeline.toml", space.read("pipeline.toml") + more);
-    space.run(&["build"]).exits(2).says(&["lane `ui` waits for itself", "pipeline.toml:"]);
-    let space = repository("isolate = { lane = \"a..b\", base = \"no such\" }\nin_place = true");
-    space.run(&["check"]).exits(2).says(&[
-        "`a..b` can be no `lane`",
-        "`no such` can be no `base`",
-        "both `isolate` and `in_place`",
-    ]);
-}
-
-#[test]
-fn lanes_are_told_wherever_tasks_are() {
-    let space = lane("", "[ -e ../../../go ] || exit 1;");
-    space
-        .run(&["build", "-n"])
-        .exits(0)
-        .says(&["lanes", "ui: one, two; one at a time, merged together into"]);
-    let plan = space.run(&["build", "-n", "--json"]).exits(0).json();
-    let lane = serde_json::json!([{ "lane": "ui", "base": null, "shared": true, "tasks": ["one", "two"] }]);
-    assert_eq!((plan["lanes"].clone(), plan["levels"][1][0]["lane"].clone()), (lane, "ui".into()));
-    space.run(&["doctor", "--offline"]).exits(0).says(&["isolated", "git 2."]);
-    space.run(&["build"]).exits(1);
-    space.run(&["status"]).exits(0).says(&["merging", "lane_mixed", "failed"]);
-    let one = space.status("one");
-    let isolation = &one["isolation"];
-    assert_eq!((isolation["lane"].clone(), isolation["base"].clone()), ("ui".into(), "main".into()));
-    assert_eq!(isolation["worktree"], ".planexe/worktrees/ui");
-    let branch = isolation["branch"].as_str().expect("a branch").to_owned();
-    assert_eq!(isolation["commit"], git(&space, &["rev-parse", &branch]));
-    space.run(&["explain", "one"]).exits(0).says(&[
-        "to be merged",
-        "in .planexe/worktrees/ui",
-        "merge `planexe/run-",
-    ]);
-    space.run(&["show", "two"]).exits(0).says(&["lane `ui`"]);
-    space.run(&["doctor", "--offline"]).exits(0).says(&["at work: ui"]);
-    // It is not a person's to pass, and to accept it once more changes nothing.
-    space.run(&["done", "one"]).exits(2);
-    space.run(&["touch", "one"]).exits(0).says(&["accepted already", "planexe build"]);
-    assert_eq!(space.status("one")["state"], "merging");
-    // What succeeded may be merged alone; what the other had begun stays where it is.
-    space.run(&["build", "one"]).exits(0);
-    assert_eq!(
-        (space.read("src/a.txt"), space.state("one"), space.state("two")),
-        ("a\none\n".into(), "done".into(), "failed".into())
-    );
-    assert!(space.exists(".planexe/worktrees/ui/src"));
-    space.write("go", "");
-    space.build();
-    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\none\ntwo\n".to_owned()));
-    assert_eq!(git(&space, &["worktree", "list"]).lines().count(), 1);
-    assert_idle(&space);
-    // What somebody else left there is named.
-    git(&space, &["worktree", "add", "-q", "-b", &format!("{branch}x"), ".planexe/worktrees/odd"]);
-    let out = space.run(&["doctor", "--offline"]).exits(0);
-    out.says(&["belongs to no task at work", "git worktree remove", "git branch -D"]);
-}
-
-/// A git that says it is an older one.
-fn old_git(space: &Space) {
-    let cases = "*--version) echo git version 2.30.2; exit;; *merge-tree*) exit 129;;";
-    instead_of_git(space, |_| format!("case \"$*\" in {cases} esac"));
-}
-
-/// A script that is called for git, does something of its own, and then git itself.
-fn instead_of_git(space: &Space, script: impl Fn(&str) -> String) {
-    let path = std::env::var_os("PATH").expect("PATH");
-    let real =
-        std::env::split_paths(&path).map(|dir| dir.join("git")).find(|file| file.exists()).expect("git");
-    let bin = space.root().join("bin");
-    std::fs::create_dir_all(&bin).expect("a folder");
-    let real = real.display().to_string();
-    let script = format!("#!/bin/sh\n{}\nexec {real} \"$@\"\n", script(&real));
-    std::fs::write(bin.join("git"), script).expect("a script");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(bin.join("git"), mode).expect("a mode");
-    let dirs = [bin].into_iter().chain(std::env::split_paths(&path));
-    space.set_env("PATH", std::env::join_paths(dirs).expect("a path"));
-}
-
-#[test]
-fn a_git_that_merges_in_worktrees_alone() {
-    let space = repository("isolate = true");
-    old_git(&space);
-    space.build();
-    assert_eq!(space.read("src/a.txt"), "a\nfixed\n");
-    assert_nothing_left(&space);
-    assert_idle(&space);
-    let space = repository("isolate = true");
-    old_git(&space);
-    space.edit(
-        "agent.sh",
-        "echo more",
-        "touch \"$RAN.half\"; while [ ! -e \"$RAN.go\" ]; do sleep 0.05; done; echo more",
-    );
-    commit(&space, "the agent waits");
-    let running = half_done(&space);
-    space.write("src/a.txt", "a\nthe user's\n");
-    space.write("src/c.txt", "c\n");
-    commit(&space, "the user's");
-    go(&space);
-    running.wait().exits(3).says(&["conflicts with `main` in `src/a.txt`"]);
-    assert_eq!(git_in(&space, WORKTREE, &["status", "--porcelain"]), "");
-    git_in(&space, WORKTREE, &["merge", "-q", "-X", "ours", "main"]);
-    space.run(&["resume"]).exits(0);
-    assert_eq!((space.read("src/a.txt"), space.read("src/c.txt")), ("a\nfixed\n".into(), "c\n".into()));
-    assert_nothing_left(&space);
-}
-
-#[test]
-fn what_others_committed_meanwhile_is_merged_with() {
-    let space = repository("isolate = true");
-    space.edit(
-        "agent.sh",
-        "echo more",
-        "touch \"$RAN.half\"; while [ ! -e \"$RAN.go\" ]; do sleep 0.05; done; echo more",
-    );
-    commit(&space, "the agent waits");
-    let running = half_done(&space);
-    space.write("src/c.txt", "c\n");
-    commit(&space, "the user's");
-    space.write("src/c.txt", "c\nnot committed\n");
-    go(&space);
-    running.wait().exits(0);
-    assert_eq!(
-        (space.read("src/a.txt"), space.read("src/c.txt")),
-        ("a\nfixed\n".into(), "c\nnot committed\n".into())
-    );
-    assert_eq!(
-        git(&space, &["log", "--first-parent", "--format=%s", "-2"]),
-        "planexe: merge fix into main\nthe user's"
-    );
-    assert_eq!(git(&space, &["status", "--porcelain"]), " M src/c.txt");
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
 #[test]
 fn a_rescued_agent_is_merged_and_one_that_is_not_is_not() {
     for (score, code, text) in [("0.9", 0, "a\nfixed\n"), ("0.2", 1, "a\n")] {
@@ -909,26 +563,6 @@ fn forced_it_is_made_anew_and_merged() {
 }
 
 #[test]
-fn in_a_lane_what_was_interrupted_comes_first() {
-    // The first in order is not the one that was at work.
-    let space = lane("", "touch $RAN.half; while [ ! -e $RAN.go ]; do sleep 0.05; done;");
-    space.edit(
-        "pipeline.toml",
-        "inputs  = [\"one.txt\"]\noutputs = [\"two.txt\"]",
-        "inputs  = [\"plan.txt\"]\noutputs = [\"two.txt\"]\npriority = 1",
-    );
-    commit(&space, "two that do not wait for one another");
-    half_done(&space).kill9();
-    assert_eq!(ran(&space), 1);
-    space.edit("pipeline.toml", "priority = 1", "priority = -1");
-    go(&space);
-    space.build().says_nothing_of(&["planexe/saved/"]);
-    assert_eq!((ran(&space), space.read("src/a.txt")), (3, "a\ntwo\ntwo\none\n".to_owned()));
-    assert_nothing_left(&space);
-    assert_idle(&space);
-}
-
-#[test]
 fn a_run_that_was_moved_or_copied_in_the_middle_is_refused() {
     let space = repository("isolate = true");
     space.write("agent.sh", WAITS);
@@ -951,4 +585,20 @@ fn a_run_that_was_moved_or_copied_in_the_middle_is_refused() {
     go(&space);
     space.build();
     assert_idle(&space);
+}
+
+/// A script that is called for git, does something of its own, and then git itself.
+fn instead_of_git(space: &Space, script: impl Fn(&str) -> String) {
+    let path = std::env::var_os("PATH").expect("PATH");
+    let real =
+        std::env::split_paths(&path).map(|dir| dir.join("git")).find(|file| file.exists()).expect("git");
+    let bin = space.root().join("bin");
+    std::fs::create_dir_all(&bin).expect("a folder");
+    let real = real.display().to_string();
+    let script = format!("#!/bin/sh\n{}\nexec {real} \"$@\"\n", script(&real));
+    std::fs::write(bin.join("git"), script).expect("a script");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("git"), mode).expect("a mode");
+    let dirs = [bin].into_iter().chain(std::env::split_paths(&path));
+    space.set_env("PATH", std::env::join_paths(dirs).expect("a path"));
 }
