@@ -243,3 +243,31 @@ fn an_answer_that_nobody_waits_for_is_kept() {
         space.build().says(&["up to date"]);
     }
 }
+
+#[test]
+fn limits_hold_for_what_is_submitted_too() {
+    for dialect in vendors() {
+        let vendor = Vendor::new(dialect);
+        let submitted = || vendor.submitted().values().sum::<usize>();
+        // Of money one call may go beyond: the others are not submitted after it.
+        let space = vendor.space(6, "");
+        space.run(&["build", "--max-cost", "0.000001"]).exits(3).says(&["nothing more is started"]);
+        assert_eq!(submitted(), 1, "{dialect:?}");
+        space.build();
+        vendor.assert_once(&space, 6, dialect.api());
+        // While it is out the others are held back, and that is not waited for longer than `wait`.
+        vendor.forget();
+        vendor.state().quick = false;
+        let space = vendor.space(3, "wait = \"0s\"");
+        space.run(&["build", "--max-cost", "0.000001"]).exits(3).says(&["waiting for a batch of `m`"]);
+        assert_eq!(submitted(), 1, "{dialect:?}");
+        // So many calls as a limit lets through are submitted, and waited for.
+        vendor.forget();
+        let space = vendor.space(5, "");
+        space.run(&["build", "--max-calls", "3"]).exits(3).says(&["the limit of calls is reached"]);
+        assert_eq!(submitted(), 3, "{dialect:?}");
+        assert_eq!(space.report()["counts"]["done"], 3, "{dialect:?}");
+        space.run(&["build", "--max-calls", "3"]).exits(0);
+        vendor.assert_once(&space, 5, dialect.api());
+    }
+}

@@ -68,6 +68,15 @@ impl Ceiling {
         reached.is_none()
     }
 
+    /// Calls that were let through wait to be submitted together: false, and a refusal, if a limit of tokens or money is
+    /// reached by now. Calls are counted as they are let through.
+    pub fn may_submit(&self) -> bool {
+        let mut state = self.state();
+        let reached = self.reached(&state).filter(|reached| *reached != Reached::Calls);
+        state.refused = state.refused.or(reached);
+        reached.is_none()
+    }
+
     /// The prompt is about to be counted by its server, which is a call more for the one under way: false if there is
     /// none left. That is no refusal: the call goes on with an estimate.
     pub fn begin_if_room(&self) -> bool {
@@ -92,6 +101,11 @@ impl Ceiling {
     /// What ended calls used.
     pub fn spent(&self) -> Usage {
         self.state().spent
+    }
+
+    /// Whether what calls use is limited.
+    pub fn limits_use(&self) -> bool {
+        self.most.tokens.is_some() || self.most.cost_usd.is_some()
     }
 
     /// USD that the limit leaves; none without one.

@@ -22,8 +22,11 @@ impl Build<'_> {
         };
         let is_over = self.batched.get_or_insert_with(Instant::now).elapsed() >= patience;
         let waits_on = self.wanted.at_reset && !self.ctx.pooled.is_stuck();
-        if is_over && !waits_on && self.steering.stopped().is_none() {
-            self.stop(Stopped::Batch, Level::Draining);
+        if is_over && !waits_on {
+            match self.steering.stopped() {
+                None => self.stop(Stopped::Batch, Level::Draining),
+                Some(_) => self.ctx.pooled.leave(),
+            }
         }
     }
 

@@ -124,6 +124,9 @@ impl Build<'_> {
         if self.steering.stopped.is_none() || given_up {
             self.steering.stopped = Some(why);
             self.ctx.note(None, true, format!("{}: nothing more is started", why.text()));
+        } else {
+            // Who waits for a batch after a limit was reached does so no longer.
+            self.ctx.pooled.leave();
         }
         self.cancel(level);
     }

@@ -10,7 +10,6 @@ use super::machine::{Fault, Machine, Now, Spans, Step, Tell};
 use super::{Batch, Joined, Origin, Pool, Ready, State};
 use crate::runner::BuildContext;
 use crate::runner::providers::id_of;
-use planexe_base::cancel::Level;
 use planexe_base::clock;
 use planexe_base::event::Kind;
 use planexe_base::fs::{Durability, FsError};
@@ -85,20 +84,31 @@ impl Driver<'_> {
         if !ready || state.joined.is_empty() {
             return Ok(());
         }
+        let ceiling = &ctx.providers.ceiling;
+        // What answers used is known once they are counted. Where the limit is reached the build stops, and those who wait
+        // here leave.
+        if (ceiling.limits_use() && state.uncounted > 0) || !ceiling.may_submit() {
+            state.since = Some(now.at);
+            state.flush = false;
+            return Ok(());
+        }
         // Of what a limit on money leaves; one call may exceed it, as anywhere.
         let out: f64 =
             state.batches.iter().filter(|b| !b.machine.has_answers()).map(|batch| batch.cost).sum();
-        let left = ctx.providers.ceiling.left_usd().map_or(f64::INFINITY, |left| left - out);
+        let left = ceiling.left_usd().map_or(f64::INFINITY, |left| left - out);
         let (mut cost, mut bytes, mut count) = (0.0, 0, 0);
+        let mut short = false;
         for joined in state.joined.iter().take(MOST_CALLS) {
             cost += joined.cost;
             bytes += joined.body.to_string().len();
             let first = count == 0 && out == 0.0;
             if !first && (cost > left || bytes > MOST_BYTES) {
+                short = cost > left;
                 break;
             }
             count += 1;
         }
+        state.held = short;
         state.flush = false;
         if count == 0 {
             // The answers that are out tell what is left.
@@ -150,7 +160,7 @@ impl Driver<'_> {
         else {
             return Ok(false);
         };
-        if cancel.is_killing() || (step == Step::Prepare && cancel.level() >= Level::Draining) {
+        if cancel.is_killing() || (step == Step::Prepare && !ctx.pooled.waits(ctx, cancel.level())) {
             return Ok(false);
         }
         let id = disk.as_ref().map(|disk| disk.batch.clone()).unwrap_or_default();

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -18,6 +19,7 @@ use super::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::fs::FsError;
 use planexe_llm::batches::{Answers, Batches as Vendor, Served};
+use planexe_llm::ceiling::Reached;
 use planexe_llm::config::{BATCH_SHARE, BatchTerms};
 use planexe_llm::{CallContext, CallError, Class, Reply, Request, concurrency_online};
 use planexe_pipeline::project::Project;
@@ -41,6 +43,8 @@ pub struct Pooled {
     of: Vec<Arc<Pool>>,
     /// Each once, with the first of its endpoints.
     all: Vec<(usize, Arc<Pool>)>,
+    /// Those who wait have waited for as long as they may.
+    over: AtomicBool,
 }
 
 struct Pool {
@@ -60,11 +64,15 @@ struct State {
     since: Option<Duration>,
     /// Nothing else can join.
     flush: bool,
+    /// What is gathered is held back until the answers that are out tell what is left of the money.
+    held: bool,
     batches: Vec<Batch>,
     /// What came of calls that are waited for.
     ready: HashMap<u64, Ready>,
     last: u64,
     waiting: usize,
+    /// Calls that ended and are not counted yet.
+    uncounted: usize,
     /// Calls that are made one by one.
     online: u32,
 }
@@ -135,7 +143,7 @@ impl Pooled {
             });
             of.push(Arc::clone(pool));
         }
-        Pooled { of, all }
+        Pooled { of, all, over: AtomicBool::new(false) }
     }
 
     /// How many calls wait for batches.
@@ -161,7 +169,8 @@ impl Pooled {
             let state = pool.state.lock();
             let asked = || state.batches.iter().filter(|batch| !batch.asked.is_empty());
             let known = asked().all(|batch| batch.machine.is_seen() || batch.stuck.is_some());
-            if !known || state.waiting != asked().map(|batch| batch.asked.len()).sum::<usize>() {
+            let held = if state.held { state.joined.len() } else { 0 };
+            if !known || state.waiting != held + asked().map(|batch| batch.asked.len()).sum::<usize>() {
                 return None;
             }
             if asked().any(|batch| batch.stuck.is_none()) {
@@ -177,6 +186,24 @@ impl Pooled {
             let state = pool.state.lock();
             state.batches.iter().all(|batch| batch.asked.is_empty() || batch.stuck.is_some())
         })
+    }
+
+    /// Whether calls wait for their batches at this level. The limit of calls lets those that began come to their end, as
+    /// it does with any other call, until they have waited for as long as they may.
+    fn waits(&self, ctx: &BuildContext, level: Level) -> bool {
+        match level {
+            Level::Running => true,
+            Level::Draining => {
+                ctx.providers.ceiling.refused() == Some(Reached::Calls) && !self.over.load(Ordering::SeqCst)
+            }
+            Level::Killing => false,
+        }
+    }
+
+    /// They have waited for as long as they may.
+    pub fn leave(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.wake();
     }
 
     /// The build stops: those who wait look up.
@@ -196,7 +223,11 @@ pub(super) fn call(
     live: &Live,
     context: &CallContext<'_>,
 ) -> Result<Called, FsError> {
-    let failed = |error| Ok((Err(error), None));
+    let pool = &*ctx.pooled.of[endpoint];
+    let failed = |error| {
+        pool.state.lock().uncounted += 1;
+        Ok((Err(error), None))
+    };
     let provider = match ctx.providers.get(endpoint) {
         Ok(provider) => provider,
         Err(error) => return failed(error),
@@ -204,12 +235,11 @@ pub(super) fn call(
     let Some(vendor) = provider.batches() else {
         return failed(CallError::new(Class::Config, "its server has no batches"));
     };
-    let pool = &*ctx.pooled.of[endpoint];
     let began = Instant::now();
     let called = loop {
         let body = match vendor.line(request) {
             Ok(body) => body,
-            Err(error) => break (Err(error), None),
+            Err(error) => return failed(error),
         };
         let ticket = pool.join(ctx, endpoint, vendor, request, record, body)?;
         match pool.wait(ctx, endpoint, vendor, ticket, live)? {
@@ -232,13 +262,24 @@ pub(super) fn call(
                     let kept = reply.is_ok().then_some(origin);
                     break (reply, kept);
                 }
-                Served::Canceled => taken(ctx, &origin)?,
+                Served::Canceled => {
+                    taken(ctx, &origin)?;
+                    counted(ctx, endpoint);
+                }
             },
         }
     };
     live.in_batch(None);
     live.waited(began.elapsed());
     Ok(called)
+}
+
+/// What a call that [`call`] made used is counted, whatever came of it.
+pub(super) fn counted(ctx: &BuildContext, endpoint: usize) {
+    let pool = &ctx.pooled.of[endpoint];
+    let mut state = pool.state.lock();
+    state.uncounted = state.uncounted.saturating_sub(1);
+    pool.changed.notify_all();
 }
 
 /// The answer of a call is kept, or is no use: a batch of which all are taken is forgotten.
@@ -337,10 +378,12 @@ impl Pool {
         loop {
             if let Some(ready) = state.ready.remove(&ticket) {
                 state.waiting -= 1;
+                state.uncounted += usize::from(!matches!(ready, Ready::Again));
                 return Ok(Some(ready));
             }
-            if live.cancel.level() >= Level::Draining {
+            if !ctx.pooled.waits(ctx, live.cancel.level()) {
                 state.waiting -= 1;
+                state.uncounted += 1;
                 state.joined.retain(|joined| joined.ticket != ticket);
                 for batch in &mut state.batches {
                     batch.asked.retain(|_, asked| *asked != ticket);

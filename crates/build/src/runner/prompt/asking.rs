@@ -68,6 +68,9 @@ impl<'a> Asking<'a> {
         self.ctx.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
         let asked = self.follow_call(result, record, elapsed)?;
+        if self.endpoint.model.is_batched() {
+            batches::counted(self.ctx, self.model());
+        }
         // It is kept as the task's own: its batch need not hold it any longer.
         if let Some(origin) = origin {
             batches::taken(self.ctx, &origin)?;
