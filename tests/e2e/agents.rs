@@ -254,9 +254,12 @@ fn every_ending_has_its_class() {
     ];
     for (api, script, class) in rows {
         let space = space(api, &script, "", ONE);
-        space.run(&["build"]).exits(1);
+        let out = space.run(&["build"]).exits(1);
         let failure = &space.sidecar("a.txt")["failure"];
         assert_eq!(failure["class"], class, "{api}: {script}");
+        if class == "auth" {
+            out.says(&["log in: ", "agent.sh", "`api_key_env` under [models.agent]"]);
+        }
         if class == "bad_data" {
             let told = failure["message"].as_str().unwrap_or_default();
             assert!(told.contains("found `") && told.contains("wanted lines of JSON"), "{api}: {told}");

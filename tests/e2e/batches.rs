@@ -271,3 +271,37 @@ fn limits_hold_for_what_is_submitted_too() {
         vendor.assert_once(&space, 5, dialect.api());
     }
 }
+
+#[test]
+fn a_limit_of_money_counts_what_an_earlier_build_has_out() {
+    for dialect in vendors() {
+        let vendor = Vendor::new(dialect);
+        let submitted = || vendor.submitted().values().sum::<usize>();
+        vendor.state().quick = false;
+        let space = vendor.space(3, "wait = \"0s\"");
+        space.run(&["build", "t0"]).exits(3);
+        space.run(&["build", "--max-cost", "0.000001"]).exits(3).says(&["waiting for a batch of `m`"]);
+        assert_eq!(submitted(), 1, "{dialect:?}");
+        vendor.state().quick = true;
+        space.build();
+        vendor.assert_once(&space, 3, dialect.api());
+    }
+}
+
+#[test]
+fn a_limit_of_money_holds_for_what_goes_online() {
+    for dialect in vendors() {
+        let vendor = Vendor::new(dialect);
+        vendor.state().expires.extend(["t0", "t1", "t2"].map(String::from));
+        let space = vendor.space(3, "wait = \"0s\"");
+        vendor.state().quick = false;
+        space.run(&["build"]).exits(3);
+        vendor.state().quick = true;
+        space.run(&["build", "--max-cost", "0.000001"]).exits(3).says(&["the cost limit is reached"]);
+        let online = || vendor.state().online.values().sum::<usize>();
+        // One call may go beyond it.
+        assert_eq!((online(), space.report()["counts"]["done"].as_u64()), (1, Some(1)), "{dialect:?}");
+        space.build();
+        assert_eq!((online(), vendor.submitted().values().sum::<usize>()), (3, 3), "{dialect:?}");
+    }
+}

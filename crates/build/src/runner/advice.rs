@@ -32,9 +32,11 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
     match error.class {
         Class::ServerLoading | Class::Connection => "is its server up? `planexe doctor` asks it".into(),
         Class::Auth if endpoint.model.api_key_env.is_none() => {
-            format!(
-                "its server wants a key: name the variable that holds it as `api_key_env` under [models.{name}]"
-            )
+            let key = format!("name the variable that holds it as `api_key_env` under [models.{name}]");
+            match login(endpoint) {
+                Some(login) => format!("{login}; where it works with a key, {key}"),
+                None => format!("its server wants a key: {key}"),
+            }
         }
         Class::Auth => "`planexe keys` shows which key goes where, `planexe doctor` tries it".into(),
         Class::ModelNotFound => "`planexe doctor` lists the models that are there".into(),
@@ -81,6 +83,17 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
             )
         }
     }
+}
+
+/// How a person logs in to an agent.
+fn login(endpoint: &Endpoint) -> Option<String> {
+    let program = || planexe_llm::agent::program(&endpoint.model).join(" ");
+    Some(match endpoint.model.api? {
+        Api::Claude => format!("log in: start `{}` and type `/login`", program()),
+        Api::Codex => format!("log in: `{} login`", program()),
+        Api::Gemini => format!("log in: start `{}` and choose how", program()),
+        _ => return None,
+    })
 }
 
 /// Whether building again, with nothing changed in the pipeline, may help.

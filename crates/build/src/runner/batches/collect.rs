@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::drive::text_of;
 use super::machine::Machine;
-use super::{Batch, Pool, Pooled, State};
+use super::{Batch, Pool, Pooled, State, cost_of};
 use crate::runner::BuildContext;
 use crate::runner::providers::id_of;
 use planexe_base::clock;
@@ -12,7 +12,7 @@ use planexe_base::fs::FsError;
 use planexe_llm::Request;
 use planexe_llm::batches::Served;
 use planexe_store::batches::{BatchedCall, FORGOTTEN};
-use planexe_store::calls::{AnswerState, CallRecord};
+use planexe_store::calls::{AnswerState, CallRecord, KeptRequest};
 use planexe_store::usage::{CallOf, UsageLine};
 
 impl Pool {
@@ -23,6 +23,8 @@ impl Pool {
         }
         let id = id_of(&ctx.project.endpoints[endpoint]);
         let now = self.now();
+        let provider = ctx.providers.get(endpoint).ok();
+        let vendor = provider.and_then(|provider| provider.batches());
         let mut batches = Vec::new();
         ctx.store.sweep_batches()?;
         for key in ctx.store.batch_keys()? {
@@ -36,14 +38,20 @@ impl Pool {
             let answers = ctx.store.read_batch_answers(&key)?;
             // A build that was killed while it submitted told nobody.
             let told = known.as_ref().is_some_and(|known| !known.batch.is_empty());
+            let taken = ctx.store.read_batch_taken(&key)?;
+            let out = record.calls.iter().filter(|call| !taken.contains(&call.id));
+            let cost_of = |call: &BatchedCall| {
+                vendor.map_or(0.0, |vendor| cost_of(ctx, endpoint, vendor, &request_of(&call.record)))
+            };
+            let cost = out.map(cost_of).sum();
             batches.push(Batch {
                 machine: Machine::known(known, answers.is_some(), record.calls.len() as u64, &now),
-                taken: ctx.store.read_batch_taken(&key)?,
+                taken,
                 answers,
                 record,
                 asked: Default::default(),
                 lines: Vec::new(),
-                cost: 0.0,
+                cost,
                 stuck: None,
                 told,
                 text,
@@ -82,6 +90,12 @@ impl Pooled {
         }
         Ok(())
     }
+}
+
+/// What was asked, but for the files that went with it.
+fn request_of(record: &CallRecord) -> Request {
+    let KeptRequest { system, prompt, schema, params, rejected, .. } = record.request.clone();
+    Request { system, prompt, schema, params, rejected, ..Request::default() }
 }
 
 fn keep_rest(ctx: &BuildContext, endpoint: usize, batch: &Batch, all: bool) -> Result<(), FsError> {

@@ -73,7 +73,7 @@ struct State {
     waiting: usize,
     /// Calls that ended and are not counted yet.
     uncounted: usize,
-    /// Calls that are made one by one.
+    /// Calls that are made one by one, until they are counted.
     online: u32,
 }
 
@@ -122,8 +122,22 @@ pub struct Origin {
     id: String,
 }
 
-/// What a call came to, and of which batch it is.
-pub type Called = (Result<Reply, CallError>, Option<Origin>);
+/// What a call came to.
+pub struct Called {
+    /// Its answer.
+    pub reply: Result<Reply, CallError>,
+    /// The call of a batch that is over with it.
+    pub origin: Option<Origin>,
+    /// It was made by itself, and keeps its place until it is counted.
+    pub online: bool,
+}
+
+impl Called {
+    /// One that is over with no call of a batch.
+    pub fn alone(reply: Result<Reply, CallError>) -> Called {
+        Called { reply, origin: None, online: false }
+    }
+}
 
 impl Pooled {
     /// None is known yet.
@@ -226,7 +240,7 @@ pub(super) fn call(
     let pool = &*ctx.pooled.of[endpoint];
     let failed = |error| {
         pool.state.lock().uncounted += 1;
-        Ok((Err(error), None))
+        Ok(Called::alone(Err(error)))
     };
     let provider = match ctx.providers.get(endpoint) {
         Ok(provider) => provider,
@@ -243,28 +257,21 @@ pub(super) fn call(
         };
         let ticket = pool.join(ctx, endpoint, vendor, request, record, body)?;
         match pool.wait(ctx, endpoint, vendor, ticket, live)? {
-            None => break (Err(CallError::new(Class::Cancelled, "left in its batch")), None),
+            None => break Called::alone(Err(CallError::new(Class::Cancelled, "left in its batch"))),
             Some(Ready::Again) => {}
-            Some(Ready::Failed(error)) => break (Err(error), None),
+            Some(Ready::Failed(error)) => break Called::alone(Err(error)),
             Some(Ready::Served(origin, served)) => match served {
                 Served::Answer(status, body) => match vendor.read(request, status, &body) {
                     // What failed on the server's side may pass by itself.
                     Err(error) if error.class == Class::ServerError => {
-                        let reply = pool.online(ctx, endpoint, request, live, context);
-                        let kept = reply.is_ok().then_some(origin);
-                        break (reply, kept);
+                        break pool.online(ctx, endpoint, request, live, context, origin);
                     }
-                    reply => break (reply, Some(origin)),
+                    reply => break Called { reply, origin: Some(origin), online: false },
                 },
-                Served::Expired => {
-                    // One that fails is asked online again.
-                    let reply = pool.online(ctx, endpoint, request, live, context);
-                    let kept = reply.is_ok().then_some(origin);
-                    break (reply, kept);
-                }
+                Served::Expired => break pool.online(ctx, endpoint, request, live, context, origin),
                 Served::Canceled => {
                     taken(ctx, &origin)?;
-                    counted(ctx, endpoint);
+                    counted(ctx, endpoint, false);
                 }
             },
         }
@@ -274,11 +281,12 @@ pub(super) fn call(
     Ok(called)
 }
 
-/// What a call that [`call`] made used is counted, whatever came of it.
-pub(super) fn counted(ctx: &BuildContext, endpoint: usize) {
+/// What a call that [`call`] made used is counted, whatever came of it. `online`: it was made by itself.
+pub(super) fn counted(ctx: &BuildContext, endpoint: usize, online: bool) {
     let pool = &ctx.pooled.of[endpoint];
     let mut state = pool.state.lock();
     state.uncounted = state.uncounted.saturating_sub(1);
+    state.online -= u32::from(online);
     pool.changed.notify_all();
 }
 
@@ -314,6 +322,13 @@ fn asks_the_same(kept: &CallRecord, wanted: &CallRecord) -> bool {
         && kept.request.system == wanted.request.system
         && kept.request.prompt == wanted.request.prompt
         && kept.request.rejected == wanted.request.rejected
+}
+
+/// USD that a call in a batch may cost.
+fn cost_of(ctx: &BuildContext, endpoint: usize, vendor: &dyn Vendor, request: &Request) -> f64 {
+    let price = ctx.project.endpoints[endpoint].model.price;
+    let answer = request.params.get("max_tokens").and_then(Value::as_u64).unwrap_or(1000);
+    price.map_or(0.0, |price| price.uncached(vendor.tokens(request), answer) * BATCH_SHARE)
 }
 
 impl Pool {
@@ -355,11 +370,8 @@ impl Pool {
             drive::distribute(&mut state, endpoint, &key);
             return Ok(ticket);
         }
-        let price = ctx.project.endpoints[endpoint].model.price;
-        let answer = request.params.get("max_tokens").and_then(Value::as_u64).unwrap_or(1000);
-        let cost = price.map_or(0.0, |price| price.uncached(vendor.tokens(request), answer));
+        let cost = cost_of(ctx, endpoint, vendor, request);
         let call = BatchedCall { id: String::new(), record: record.clone() };
-        let cost = cost * BATCH_SHARE;
         state.since.get_or_insert(self.began.elapsed());
         state.joined.push(Joined { ticket, call, body, cost });
         Ok(ticket)
@@ -413,7 +425,8 @@ impl Pool {
         }
     }
 
-    /// Asks by itself, at the full price, when it is its turn.
+    /// Asks by itself, at the full price, when it is its turn and if the limits let it through. Only an answer is over
+    /// with the call of its batch: one that fails is asked online again.
     fn online(
         &self,
         ctx: &BuildContext,
@@ -421,22 +434,23 @@ impl Pool {
         request: &Request,
         live: &Live,
         context: &CallContext<'_>,
-    ) -> Result<Reply, CallError> {
+        origin: Origin,
+    ) -> Called {
         let model = &ctx.project.endpoints[endpoint].model;
         let most = concurrency_online(model).max(1);
         let mut state = self.state.lock();
         while state.online >= most && live.cancel.level() < Level::Draining {
             self.changed.wait_for(&mut state, LOOK);
         }
-        if live.cancel.level() >= Level::Draining {
-            return Err(CallError::new(Class::Cancelled, "not asked"));
+        // Its batch cost less than it will, or nothing.
+        if live.cancel.level() >= Level::Draining || !ctx.providers.ceiling.may_submit() {
+            return Called::alone(Err(CallError::new(Class::Cancelled, "not asked")));
         }
         state.online += 1;
         drop(state);
         live.in_batch(None);
         let reply = ctx.providers.get(endpoint).and_then(|provider| provider.call(request, context));
-        self.state.lock().online -= 1;
-        self.changed.notify_all();
-        reply
+        let origin = reply.is_ok().then_some(origin);
+        Called { reply, origin, online: true }
     }
 }

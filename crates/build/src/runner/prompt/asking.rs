@@ -60,16 +60,16 @@ impl<'a> Asking<'a> {
         let started_utc = clock::now_utc();
         let start = Instant::now();
         self.job.live.enter(Stage::Asking { rejected: request.rejected.len() as u32 });
-        let ((result, origin), record) = self.call(request, started_utc)?;
+        let (called, record) = self.call(request, started_utc)?;
         drop(using);
         let elapsed = start.elapsed();
-        let away =
-            matches!(&result, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
+        let away = matches!(&called.reply, Err(error) if matches!(error.class, Class::Connection | Class::ServerLoading));
         self.ctx.providers.ceiling.end(!away || self.job.live.call.snapshot().0 > 0);
         self.job.live.enter(Stage::Checking);
-        let asked = self.follow_call(result, record, elapsed)?;
+        let Called { reply, origin, online } = called;
+        let asked = self.follow_call(reply, record, elapsed)?;
         if self.endpoint.model.is_batched() {
-            batches::counted(self.ctx, self.model());
+            batches::counted(self.ctx, self.model(), online);
         }
         // It is kept as the task's own: its batch need not hold it any longer.
         if let Some(origin) = origin {
@@ -216,7 +216,7 @@ impl<'a> Asking<'a> {
         }
         let provider = ctx.providers.get(self.model());
         let result = provider.and_then(|provider| provider.call(&request, &context));
-        Ok(((result, None), self.record(request, started_utc)))
+        Ok((Called::alone(result), self.record(request, started_utc)))
     }
 
     /// What is kept of the call, but for what came of it.
