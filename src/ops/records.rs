@@ -1,12 +1,17 @@
 //! The records of several runs at once.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ops::Session;
 use planexe_base::exit::Error;
 use planexe_store::Store;
+use planexe_ui::views::shell_word;
+
+/// What a run has at least one of; of one that was put away perhaps only its logs are left.
+const OF_A_RUN: [&str; 5] =
+    ["pipeline.toml", "run.toml", ".planexe", "failures.jsonl", "usage_metrics.jsonl"];
 
 /// The runs that are named, each once, or the run. Those named are not opened: their pipelines may be gone.
 pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
@@ -14,10 +19,27 @@ pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Er
         return Ok(vec![session.records(true)?]);
     }
     let open = |run: &PathBuf| match run.is_dir() {
-        true => Ok(Arc::new(Store::open(run.clone()))),
         false => Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run")),
+        true if !is_run(run) => Err(no_run(run)),
+        true => Ok(Arc::new(Store::open(run.clone()))),
     };
     let mut seen = HashSet::new();
     let first = |run: &&PathBuf| seen.insert(run.canonicalize().unwrap_or_else(|_| (*run).clone()));
     runs.iter().filter(first).map(open).collect()
+}
+
+fn is_run(folder: &Path) -> bool {
+    OF_A_RUN.iter().any(|name| folder.join(name).exists())
+}
+
+/// Of a folder of runs, say: that nothing is known of it is not that nothing failed in it.
+fn no_run(folder: &Path) -> Error {
+    let error = Error::usage(format!("`{}` is no run directory", folder.display())).code("no_run");
+    let mut inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    match inside.any(|entry| is_run(&entry.path())) {
+        true => {
+            error.hint(format!("it holds runs: `{}/*` names them all", shell_word(&folder.to_string_lossy())))
+        }
+        false => error,
+    }
 }

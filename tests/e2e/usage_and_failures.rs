@@ -158,6 +158,24 @@ fn several_runs_make_a_scorecard() {
     }
 }
 
+/// A folder of runs is none; of a run that was put away perhaps only the logs are left.
+#[test]
+fn what_is_no_run_is_not_counted_as_one_without_failures() {
+    let (_server, space) = run(Openai);
+    let (folder, logs, empty) = (space.root(), space.root().join("logs"), space.root().join("empty"));
+    space.write("../logs/failures.jsonl", space.read("failures.jsonl"));
+    std::fs::create_dir(&empty).expect("a folder");
+    let shown = |path: &std::path::Path| path.to_str().expect("a path").to_owned();
+    for command in ["failures", "usage", "trace"] {
+        let refused = space.run(&[command, &shown(&folder)]).exits(2);
+        refused.says(&["is no run directory", &format!("{}/*", shown(&folder))]);
+        space.run(&[command, &shown(&empty)]).exits(2).says(&["is no run directory"]);
+    }
+    let refused = space.run(&["failures", &shown(&folder), "--json"]).exits(2).json();
+    assert_eq!(refused["error"]["code"], "no_run");
+    space.run(&["failures", &shown(&logs)]).exits(0).says(&["server_error"]);
+}
+
 #[test]
 fn what_was_stopped_is_told_from_what_failed() {
     let server = Wire::new(|_| reply(400, "", &Openai.error("x", "no such field")));
