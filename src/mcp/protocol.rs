@@ -135,10 +135,13 @@ pub fn error(id: &Value, code: i64, message: &str, data: Option<Value>) -> Value
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }
 
-/// The answer to a request. Without a handshake it says that it is whole, and who gives it.
+/// The answer to a request. Without a handshake it says that it is whole, and who gives it. That of a tool always says who:
+/// what is kept of a conversation is often its answers alone.
 pub fn answer(request: &Request, mut result: Value) -> Value {
     if request.modern {
         result["resultType"] = json!("complete");
+    }
+    if request.modern || request.method == "tools/call" {
         result["_meta"] = json!({ SERVER_KEY: server_info() });
     }
     json!({ "jsonrpc": "2.0", "id": request.id, "result": result })
@@ -272,6 +275,9 @@ mod tests {
         }
         let old = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
         assert_eq!(lasting_answer(&old, json!({ "tools": [] }))["result"], json!({ "tools": [] }));
+        let call = request(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
+        let who = json!({ "io.modelcontextprotocol/serverInfo": server_info() });
+        assert_eq!(answer(&call, json!({}))["result"], json!({ "_meta": who }));
         let new = request(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
         );
