@@ -214,3 +214,25 @@ fn what_was_let_pass_elsewhere_is_not_let_pass_here() {
     clone.run(&["done", "go"]).exits(0);
     clone.build();
 }
+
+/// After a `chmod -R` of the home folder, say.
+#[test]
+fn of_a_key_that_others_may_read_it_is_said_what_to_do() {
+    let space = one();
+    space.build();
+    let doctor = space.run(&["doctor"]);
+    assert!(!doctor.stdout.contains("key"), "{doctor}");
+    let key = key_file(&space);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("a mode");
+    let remedy = format!("chmod 600 {}", key.display());
+    space.run(&["doctor"]).says(&["others may read the key", &remedy]);
+    space.write(
+        "pipeline.toml",
+        "[task.go]\noutputs = [\"go.json\"]\ngate = { fail_if = \"{{ true }}\", action = \"pause\" }\n",
+    );
+    space.run(&["build"]).exits(3);
+    space.run(&["done", "go"]).exits(1).says(&[&remedy]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("a mode");
+    space.run(&["done", "go"]).exits(0);
+    space.build();
+}

@@ -186,9 +186,10 @@ impl Store {
         let dir = self.planexe_subdir("passed")?;
         let path = dir.join(format!("{}.json", task_dir_name(&passed.task)));
         let Some(seal) = Seal::to_mark(&self.run_dir, PASSED) else {
-            let why = std::io::Error::other(
-                "what you let pass is marked as yours, and there is no folder of yours for the key: set HOME, or XDG_STATE_HOME",
-            );
+            let why = std::io::Error::other(format!(
+                "what you let pass is marked as yours, and {}",
+                Seal::why_none()
+            ));
             return Err(FsError::new(&path, "write", why));
         };
         fs::write_atomic(&path, &seal.sealed(passed), Durability::Synced)

@@ -68,6 +68,19 @@ impl Seal {
         Seal::to_mark(run, what).or_else(|| Seal::new(OWN.get_or_init(random).as_ref()?, run, what))
     }
 
+    /// Why there is none to mark with, and what to do.
+    pub fn why_none() -> String {
+        let (why, remedy) = why_no_key(key_folder().as_deref());
+        format!("{why}: {remedy}")
+    }
+
+    /// What is wrong with the key that there is, and what to do.
+    pub fn damage() -> Option<(String, String)> {
+        let folder = key_folder()?;
+        let is_there = std::fs::symlink_metadata(folder.join(KEY_FILE)).is_ok();
+        (is_there && read_key(&folder).is_none()).then(|| why_no_key(Some(&folder)))
+    }
+
     fn new(key: &Key, run: &Path, what: What<'_>) -> Option<Seal> {
         let folder = std::fs::metadata(if run.as_os_str().is_empty() { Path::new(".") } else { run }).ok()?;
         let mut hasher = blake3::Hasher::new_keyed(key);
@@ -136,8 +149,7 @@ fn user_key(make: bool) -> Option<Key> {
     if let Some(key) = KEY.get() {
         return Some(*key);
     }
-    #[expect(clippy::disallowed_methods, reason = "where the key is looked up")]
-    let folder = state_dir(&|name| std::env::var(name).ok())?;
+    let folder = key_folder()?;
     let key = read_key(&folder).or_else(|| if make { make_key(&folder) } else { None })?;
     Some(*KEY.get_or_init(|| key))
 }
@@ -148,8 +160,12 @@ fn user_key(_make: bool) -> Option<Key> {
     Some([7; LENGTH])
 }
 
+#[expect(clippy::disallowed_methods, reason = "where the key is looked up")]
+fn key_folder() -> Option<PathBuf> {
+    state_dir(&|name| std::env::var(name).ok())
+}
+
 /// The user's state folder: `$XDG_STATE_HOME/planexe`, else `~/.local/state/planexe`, on macOS too.
-#[cfg_attr(test, allow(dead_code, reason = "the key of unit tests is in no file"))]
 fn state_dir(lookup: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let absolute = |name: &str| lookup(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base =
@@ -171,6 +187,25 @@ fn read_key(folder: &Path) -> Option<Key> {
     let mut key = [0; LENGTH];
     file.read_exact(&mut key).ok()?;
     Some(key)
+}
+
+/// Why a folder gives no key, and what to do. After a `chmod -R` there is one that proves nothing any more.
+fn why_no_key(folder: Option<&Path>) -> (String, String) {
+    let Some(folder) = folder else {
+        return ("there is no folder of yours for the key".into(), "set HOME, or XDG_STATE_HOME".into());
+    };
+    let file = folder.join(KEY_FILE);
+    let shown = file.display();
+    match std::fs::symlink_metadata(&file) {
+        Ok(found) if found.is_file() && found.uid() == own_uid() && found.mode() & 0o077 != 0 => {
+            (format!("others may read the key `{shown}`"), format!("`chmod 600 {shown}`"))
+        }
+        Ok(_) => (format!("`{shown}` is no key of yours"), "remove it, and a new one is made".into()),
+        Err(_) => (
+            format!("no key can be made in `{}`", folder.display()),
+            "set XDG_STATE_HOME to a folder of yours".into(),
+        ),
+    }
 }
 
 /// Makes a key in a folder, unless another process was faster: then that one's.
@@ -264,6 +299,22 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, b"short").unwrap();
         assert_eq!(read_key(&folder), None);
+    }
+
+    #[test]
+    fn why_there_is_no_key() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("planexe");
+        let remedy = |folder: Option<&Path>| why_no_key(folder).1;
+        assert_eq!(remedy(None), "set HOME, or XDG_STATE_HOME");
+        assert_eq!(remedy(Some(&folder)), "set XDG_STATE_HOME to a folder of yours");
+        make_key(&folder).expect("a key");
+        let file = folder.join(KEY_FILE);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(remedy(Some(&folder)), format!("`chmod 600 {}`", file.display()));
+        std::fs::remove_file(&file).unwrap();
+        symlink("elsewhere", &file).unwrap();
+        assert_eq!(remedy(Some(&folder)), "remove it, and a new one is made");
     }
 
     #[test]

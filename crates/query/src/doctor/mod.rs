@@ -26,6 +26,7 @@ use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::{Endpoint, Line};
 use planexe_store::Store;
 use planexe_store::lock::RunLock;
+use planexe_store::seal::Seal;
 use planexe_ui::views::shell_word;
 
 pub mod executors;
@@ -86,8 +87,15 @@ pub fn of_place(store: &Store) -> Vec<Finding> {
     all.extend(files(run));
     all.push(lock(run));
     all.extend(steering(store));
+    all.extend(key());
     all.push(git(run));
     all
+}
+
+/// The user's own key, without which nothing that was kept of a run is believed; every build then examines every file.
+fn key() -> Option<Finding> {
+    let (why, remedy) = Seal::damage()?;
+    Some(Finding::warn("key", format!("what planexe keeps of a run is not believed: {why}"), remedy))
 }
 
 /// Room on the disk.
