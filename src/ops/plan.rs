@@ -128,7 +128,7 @@ fn predict(
 fn header(opened: &Opened, what: &Targets, survey: &Survey, standing: &Standing) -> Option<ResumeView> {
     let (project, store) = (&opened.project, &opened.store);
     let building = RunLock::owner(store.run_dir()).is_some_and(|owner| owner.is_building());
-    let recorded = store.read_run().map(|run| run.phase);
+    let recorded = store.recorded_phase(store.read_run().as_ref());
     let phase = standing::phase_of(standing, project, recorded, building, store.is_paused());
     let targets: Vec<TaskId> = what.targets.iter().map(|(id, _)| *id).collect();
     (!matches!(phase, RunPhase::NeverStarted | RunPhase::Completed))

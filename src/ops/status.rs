@@ -92,7 +92,7 @@ fn look_once(session: &Session, opened: &Opened, index: &Index, targets: &Target
     let phase = standing::phase_of(
         &standing,
         project,
-        recorded.as_ref().map(|run| run.phase),
+        store.recorded_phase(recorded.as_ref()),
         building,
         store.is_paused(),
     );

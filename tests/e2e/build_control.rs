@@ -121,6 +121,26 @@ fn an_aborted_run_keeps_its_state_and_is_resumed_by_force() {
     space.assert_nothing_to_do(&server);
 }
 
+#[test]
+fn a_build_that_is_killed_after_it_was_told_to_abort_leaves_an_aborted_run() {
+    let server = FakeLlm::new();
+    let space = space(&server, CHAIN);
+    server.hold("b");
+    let build = space.spawn(&["build"]);
+    server.wait_for_call("b");
+    space.run(&["abort"]).exits(0);
+    until("the build to say that it is aborted", || build.stderr().contains("aborted").then_some(()));
+    assert_eq!(space.run(&["status", "--json"]).json()["run"]["phase"], "running");
+    build.kill9();
+    server.release("b");
+    assert_eq!(space.run(&["status", "--json"]).json()["run"]["phase"], "aborted");
+    assert_eq!(space.run(&["list", "..", "--json"]).json()["runs"][0]["phase"], "aborted");
+    assert_eq!(space.run(&["resume", "--json"]).exits(2).json()["error"]["code"], "aborted");
+    space.run(&["resume", "--force"]).exits(0);
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 2), ("c", 1)]));
+    space.assert_nothing_to_do(&server);
+}
+
 /// A build of the chain, paused while its first call was open, which has ended since.
 fn paused_after_a(server: &FakeLlm, space: &Space) -> Running {
     server.hold("a");

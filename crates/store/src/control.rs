@@ -244,6 +244,11 @@ impl Store {
         fs::kind(&self.planexe_dir().join("pause")).ok().flatten().is_some()
     }
 
+    /// Whether a build is told to abort, or was when it was killed.
+    pub fn is_told_to_abort(&self) -> bool {
+        fs::kind(&self.planexe_dir().join("abort")).ok().flatten().is_some()
+    }
+
     /// Asks the running build for something; taking a pause back removes its file.
     pub fn ask(&self, control: &Control) -> Result<(), FsError> {
         let (name, text): (_, &[u8]) = match control {

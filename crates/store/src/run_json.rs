@@ -118,6 +118,14 @@ impl Store {
         (run.schema <= SCHEMA).then_some(run)
     }
 
+    /// The phase that the last build noted. One that was killed after it was told to abort noted nothing of that, but the
+    /// file that told it is still there: a build that begins removes it, as does one that ends.
+    pub fn recorded_phase(&self, run: Option<&RunJson>) -> Option<RecordedPhase> {
+        let phase = run?.phase;
+        let given_up = phase == RecordedPhase::Running && self.is_told_to_abort();
+        Some(if given_up { RecordedPhase::Aborted } else { phase })
+    }
+
     /// Whether the last build, or a command that changes the run, did not come to its end, as far as `run.json` and
     /// the note of the lock say: to be asked under the lock, before it is announced. A `run.json` that cannot be read was
     /// being written when the power went.
