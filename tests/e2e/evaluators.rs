@@ -250,6 +250,30 @@ fn an_answer_that_comes_to_use_again_keeps_its_verdict() {
     assert_eq!(server.counts(), counts([("plan", 3), ("judge", 3)]));
 }
 
+/// What a person wrote is evaluated as it is, and it is not said to be made again where it passes and stays.
+#[test]
+fn an_output_edited_by_hand_is_evaluated_as_it_is_where_the_evaluation_changed() {
+    let server = judge(&["0.8"]);
+    let agent = agent(&server, "echo ran >> ran.log; echo x > $out", "");
+    for (space, output, made) in [(prompt(&server, ""), "plan.md", "plan"), (agent, "fix.md", "fix")] {
+        space.build();
+        space.write(output, "Written by hand.\n");
+        space.edit("pipeline.toml", "\n[task.reader]", "threshold = 0.75\n[task.reader]");
+        let calls = server.counts();
+        space
+            .build()
+            .says(&["edited by hand", "checked as it is", &format!("planexe restore {made}")])
+            .says_nothing_of(&["is made again"]);
+        assert_eq!(space.read(output), "Written by hand.\n");
+        assert_eq!(server.count("judge"), calls["judge"] + 1);
+        assert_eq!(server.count("plan"), calls["plan"]);
+        space.edit("pipeline.toml", "threshold = 0.75", "threshold = 0.85\nmax_rounds = 1");
+        space.write(output, "Written by hand, too.\n");
+        space.run(&["build"]).exits(1).says(&["edited by hand"]);
+        assert!(space.in_history("Written by hand, too.\n"));
+    }
+}
+
 #[test]
 fn a_score_without_notes_is_a_verdict() {
     for (score, code) in [("0.8", 0), ("0.3", 1)] {

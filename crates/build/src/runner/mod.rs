@@ -267,13 +267,7 @@ fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
     if std::mem::take(&mut job.damaged) {
         ctx.store.save(&name, Why::Damaged, &job.task.outputs, Durability::Synced)?;
     }
-    let edited = std::mem::take(&mut job.edited);
-    if !edited.is_empty() {
-        ctx.store.save(&name, Why::Edited, &job.task.outputs, Durability::Synced)?;
-        let files = edited.join("`, `");
-        let typed = style::shell_word(&name);
-        ctx.note(Some(&name), true, format!("`{files}` was edited by hand and is made again; the edited content is in history (`planexe restore {typed}`)"));
-    }
+    keep_edited(ctx, job)?;
     // A template is rendered in no time, and a command says so once it takes longer than that.
     if spec.is_synced_late() {
         return claim(ctx, job);
@@ -292,6 +286,36 @@ fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
         prompt::take_up_conversation(ctx, job, spec)?;
     }
     announce(ctx, job)
+}
+
+/// Outputs edited by hand go to history before an attempt that may replace them. If only schema, check or evaluation
+/// changed, it is first tried whether the edited ones pass: then nothing is made again.
+fn keep_edited(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
+    let edited = std::mem::take(&mut job.edited);
+    if edited.is_empty() {
+        return Ok(());
+    }
+    let name = &job.task.name;
+    ctx.store.save(name, Why::Edited, &job.task.outputs, Durability::Synced)?;
+    let restore = format!("`planexe restore {}`", style::shell_word(name));
+    let answered = job.prepared.existing.is_some();
+    let tried = |path: &String| job.prepared.as_it_is || answered && job.task.outputs.first() == Some(path);
+    let (tried, replaced): (Vec<String>, Vec<String>) = edited.into_iter().partition(tried);
+    if !tried.is_empty() {
+        let files = tried.join("`, `");
+        ctx.note(Some(name), true, format!("`{files}` was edited by hand and is checked as it is; if it has to be made again, the edited content is in history ({restore})"));
+    }
+    if !replaced.is_empty() {
+        let files = replaced.join("`, `");
+        ctx.note(
+            Some(name),
+            true,
+            format!(
+                "`{files}` was edited by hand and is made again; the edited content is in history ({restore})"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// The first attempt at an item whose outputs others read leaves a record before it leaves an output: if it is cut short in
