@@ -1,8 +1,8 @@
 //! Work that comes back into the base: conflicts, what others committed meanwhile, an older git.
 
 use super::{
-    WORKTREE, assert_idle, assert_nothing_left, commit, git, git_in, go, half_done, instead_of_git, ran,
-    repository,
+    WAITS, WORKTREE, assert_idle, assert_nothing_left, commit, git, git_in, go, half_done, instead_of_git,
+    ran, repository,
 };
 use crate::support::{Out, Space};
 
@@ -21,6 +21,68 @@ fn conflicting(keys: &str) -> (Space, Out) {
     go(&space);
     let out = running.wait();
     (space, out)
+}
+
+/// The last commit of the base is another one: what it brought is taken out again.
+fn take_out_the_secret(space: &Space) -> String {
+    let was = git(space, &["rev-parse", "main"]);
+    git(space, &["rm", "-q", "secret.txt"]);
+    space.write("other.txt", "another file\n");
+    git(space, &["add", "other.txt"]);
+    git(space, &["commit", "-q", "--amend", "-m", "no secret"]);
+    was
+}
+
+#[track_caller]
+fn assert_no_secret(space: &Space) {
+    assert!(!space.exists("secret.txt"));
+    let log = git(space, &["log", "--format=%s", "main"]);
+    assert!(log.contains("no secret") && !log.lines().any(|line| line == "a secret"), "{log}");
+}
+
+#[test]
+fn what_was_taken_out_of_the_base_does_not_come_back_with_work_that_goes_on() {
+    let space = repository("isolate = true");
+    space.write("agent.sh", WAITS);
+    space.write("secret.txt", "secret");
+    commit(&space, "a secret");
+    half_done(&space).kill9();
+    take_out_the_secret(&space);
+    space.run(&["resume"]).exits(2).says(&["`main` does not hold the commit", "isolation/base.json"]);
+    std::fs::remove_file(space.path(".planexe/isolation/base.json")).expect("removed, as the hint says");
+    go(&space);
+    space.build().says(&["it began with the commit", "planexe/saved/", "it starts over"]);
+    assert_eq!((ran(&space), space.read("src/a.txt")), (2, "a\nhalf 1\n".to_owned()));
+    assert_no_secret(&space);
+    assert_idle(&space);
+}
+
+#[test]
+fn what_was_taken_out_of_the_base_meanwhile_is_not_merged_back() {
+    for by_retry in [false, true] {
+        let space = repository("isolate = true");
+        space.write("agent.sh", WAITS);
+        space.write("secret.txt", "secret");
+        commit(&space, "a secret");
+        let running = half_done(&space);
+        let was = take_out_the_secret(&space);
+        let head = git(&space, &["rev-parse", "main"]);
+        go(&space);
+        let out = running.wait().exits(3);
+        out.says(&["which `main` does not hold any more", "planexe retry fix", "git rebase --onto main"]);
+        assert_eq!(git(&space, &["rev-parse", "main"]), head);
+        assert_eq!(space.state("fix"), "waiting");
+        if by_retry {
+            space.run(&["retry", "fix"]).exits(0);
+            std::fs::remove_file(space.path(".planexe/isolation/base.json")).expect("removed");
+        } else {
+            git_in(&space, WORKTREE, &["rebase", "-q", "--onto", "main", &was]);
+            std::fs::remove_file(space.path(".planexe/isolation/base.json")).expect("removed");
+        }
+        space.build();
+        assert_eq!((ran(&space), space.read("src/a.txt")), (1 + usize::from(by_retry), "a\nhalf 1\n".into()));
+        assert_no_secret(&space);
+    }
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl Merging<'_> {
             });
         }
         let tip = tip.unwrap_or_else(|| success.commit.clone());
+        self.require_start_in_base(&old, &tip)?;
         if !begun {
             self.require_clean_worktree()?;
         }
@@ -173,6 +174,31 @@ impl Merging<'_> {
         let message = Message::new(format!("the base branch `{}` never stands still", success.base))
             .hint("`planexe build` tries again");
         Err(Failure { recoverable: true, ..failure(FailureClass::Git, message) }.into())
+    }
+
+    /// The base may have been rewritten since the lane began: what was taken out of it does not come back with the lane.
+    fn require_start_in_base(&self, old: &str, tip: &str) -> Result<(), IsolationError> {
+        let (start, base) = (&self.lane.start, &self.success.base);
+        if start.is_empty() || self.git.is_ancestor(start, old)? || !self.git.is_ancestor(start, tip)? {
+            return Ok(());
+        }
+        let was = &start[..start.len().min(12)];
+        let task = &self.job.task.name;
+        let mut tasks: Vec<String> =
+            others(self.ctx, &self.lane.lane, task)?.into_iter().map(|it| shell_word(&it.task)).collect();
+        tasks.push(shell_word(task));
+        tasks.sort_unstable();
+        let message = Message::new(format!(
+            "`{}` began with the commit {was}, which `{base}` does not hold any more: to merge it would bring that back",
+            self.success.branch
+        ))
+        .hint(format!("`planexe retry {}`, then `planexe build`, makes it again from `{base}` as it is now", tasks.join(" ")))
+        .hint(format!(
+            "or cd {} && git rebase --onto {} {was}; then `planexe resume`",
+            shell_word(&shown_path(&self.worktree())),
+            shell_word(base)
+        ));
+        Err(failure(FailureClass::MergeConflict, message).into())
     }
 
     fn checkouts(&self) -> Checkouts<'_> {

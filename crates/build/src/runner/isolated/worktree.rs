@@ -66,7 +66,7 @@ impl Worktree {
             ..Lane::default()
         });
         let (mut worktree, there) = Worktree::of_lane(ctx, lane)?;
-        if goes_on && same {
+        if goes_on && same && worktree.began_in_base(ctx, task)? {
             if interrupted {
                 let message = format!(
                     "continues in its worktree `{}`, as it was left",
@@ -84,6 +84,21 @@ impl Worktree {
         worktree.copy_inputs(ctx, job)?;
         fs::make_dirs_inside(&worktree.root, &worktree.run.join("x"), Durability::Unsynced)?;
         Ok(worktree)
+    }
+
+    /// Whether the base holds the commit that the lane began with: what was taken out of it since does not come back with
+    /// the lane.
+    fn began_in_base(&self, ctx: &BuildContext, task: &str) -> Result<bool, IsolationError> {
+        let (start, base) = (&self.lane.start, &self.lane.base);
+        let git = isolation(ctx)?.place.git();
+        let Some(tip) = git.tip(base)? else { return Ok(true) };
+        if git.is_ancestor(start, &tip)? {
+            return Ok(true);
+        }
+        let was = &start[..start.len().min(12)];
+        let message = format!("it began with the commit {was}, which `{base}` does not hold any more");
+        ctx.note(Some(task), true, message);
+        Ok(false)
     }
 
     /// The worktree of a lane as it is, and whether it is there.
