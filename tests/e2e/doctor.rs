@@ -96,6 +96,24 @@ fn lm_studio(asked: &Asked) -> Vec<Step> {
     }
 }
 
+fn ollama_idle(asked: &Asked) -> Vec<Step> {
+    match asked.line.as_str() {
+        "GET /api/ps" => reply(200, "", r#"{"models":[{"name":"other:latest","context_length":4096}]}"#),
+        _ => ollama(asked),
+    }
+}
+
+fn lm_studio_idle(asked: &Asked) -> Vec<Step> {
+    match asked.line.as_str() {
+        "GET /api/v1/models" => reply(
+            200,
+            "",
+            r#"{"models":[{"key":"other","loaded_instances":[{"id":"other"}]},{"key":"m-1","loaded_instances":[]}]}"#,
+        ),
+        _ => openai_list(asked),
+    }
+}
+
 #[test]
 fn every_state_of_a_server_has_its_remedy() {
     let rows = [
@@ -171,6 +189,34 @@ fn every_state_of_a_server_has_its_remedy() {
             keys: "context_window = 32768\nserver = \"lmstudio\"",
             gets: lm_studio,
             wanted: ("context", "fail", "holds 4096 tokens", "context_window = 4096"),
+        },
+        Row {
+            name: "LM Studio has the model loaded",
+            dialect: Openai,
+            keys: "server = \"lmstudio\"",
+            gets: lm_studio,
+            wanted: ("model", "ok", "the model is there, and loaded", ""),
+        },
+        Row {
+            name: "LM Studio has it not loaded",
+            dialect: Openai,
+            keys: "server = \"lmstudio\"",
+            gets: lm_studio_idle,
+            wanted: ("model", "ok", "it is not loaded", ""),
+        },
+        Row {
+            name: "Ollama has the model loaded",
+            dialect: Ollama,
+            keys: "",
+            gets: ollama,
+            wanted: ("model", "ok", "the model is there, and loaded", ""),
+        },
+        Row {
+            name: "Ollama has it not loaded",
+            dialect: Ollama,
+            keys: "",
+            gets: ollama_idle,
+            wanted: ("model", "ok", "it is not loaded", ""),
         },
         Row {
             name: "too many at once",

@@ -36,6 +36,8 @@ pub struct Facts {
     pub key_accepted: Option<bool>,
     /// Whether it lists the model; None if it lists none. llama.cpp answers any name with the model it has.
     pub model_present: Option<bool>,
+    /// Whether it has the model in memory; None if it does not tell.
+    pub loaded: Option<bool>,
     /// The names it lists, at most 1,000.
     pub models: Vec<String>,
     /// Tokens it can really hold for one call: what it has allocated, where it tells.
@@ -173,9 +175,12 @@ impl Ask<'_> {
             facts.version = version.get("version").and_then(Value::as_str).map(|v| one_line(v, None));
         }
         let running = self.found("api/ps").unwrap_or_default();
-        for entry in running.get("models").and_then(Value::as_array).into_iter().flatten() {
+        let running = running.get("models").and_then(Value::as_array);
+        facts.loaded = running.map(|_| false);
+        for entry in running.into_iter().flatten() {
             let name = entry.get("name").and_then(Value::as_str).unwrap_or_default();
             if same_model(name, &self.endpoint.model, self.api) {
+                facts.loaded = Some(true);
                 facts.context_window = entry.get("context_length").and_then(Value::as_u64);
             }
         }
@@ -206,12 +211,16 @@ impl Ask<'_> {
             Some(Server::LmStudio) => {
                 let models = self.found("/api/v1/models").unwrap_or_default();
                 for entry in models.get("models").and_then(Value::as_array).into_iter().flatten() {
+                    // A model is asked for by the name of what is loaded, or by its own.
+                    let is_meant = |name: &Value| name.as_str() == Some(&self.endpoint.model);
+                    let is_model = entry.get("key").is_some_and(is_meant);
+                    if is_model {
+                        facts.loaded.get_or_insert(false);
+                    }
                     let loaded = entry.get("loaded_instances").and_then(Value::as_array);
                     for instance in loaded.into_iter().flatten() {
-                        // A model is asked for by the name of what is loaded, or by its own.
-                        let is_meant = |name: &Value| name.as_str() == Some(&self.endpoint.model);
-                        if instance.get("id").is_some_and(is_meant) || entry.get("key").is_some_and(is_meant)
-                        {
+                        if is_model || instance.get("id").is_some_and(is_meant) {
+                            facts.loaded = Some(true);
                             facts.context_window =
                                 instance.pointer("/config/context_length").and_then(Value::as_u64);
                         }

@@ -471,7 +471,14 @@ fn of_facts(endpoint: &Endpoint, facts: &Facts) -> Vec<Finding> {
         };
         all.push(Finding::warn("model", format!("{name}: {url} answers{server}, but {note}"), remedy));
     } else {
-        let there = if facts.model_present == Some(true) { ", the model is there" } else { "" };
+        let there = match (facts.model_present, facts.loaded) {
+            (Some(true), Some(true)) => ", the model is there, and loaded",
+            (Some(true), Some(false)) => {
+                ", the model is there; it is not loaded, which the first call waits for"
+            }
+            (Some(true), None) => ", the model is there",
+            _ => "",
+        };
         all.push(Finding::ok("model", format!("{name}: {url} answers{server}{there}")));
     }
     match (facts.context_window, model.context_window) {
