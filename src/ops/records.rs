@@ -10,8 +10,8 @@ use planexe_store::Store;
 use planexe_ui::views::shell_word;
 
 /// What a run has at least one of; of one that was put away perhaps only its logs are left.
-const OF_A_RUN: [&str; 5] =
-    ["pipeline.toml", "run.toml", ".planexe", "failures.jsonl", "usage_metrics.jsonl"];
+const OF_A_RUN: [&str; 6] =
+    ["pipeline.toml", "run.toml", ".planexe", "events.jsonl", "failures.jsonl", "usage_metrics.jsonl"];
 
 /// The runs that are named, each once, or the run. Those named are not opened: their pipelines may be gone.
 pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {

@@ -260,6 +260,8 @@ fn an_output_edited_by_hand_is_evaluated_as_it_is_where_the_evaluation_changed()
         space.write(output, "Written by hand.\n");
         space.edit("pipeline.toml", "\n[task.reader]", "threshold = 0.75\n[task.reader]");
         let calls = server.counts();
+        let kept = format!("keep a copy of `{output}`, edited by hand, in history");
+        space.run(&["explain", made]).exits(0).says(&[&kept]);
         space
             .build()
             .says(&["edited by hand", "checked as it is", &format!("planexe restore {made}")])

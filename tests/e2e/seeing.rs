@@ -152,6 +152,7 @@ fn a_trace_has_a_track_a_slot_and_waits_apart() {
     assert_eq!(of_kind(&calls_only, "call").len(), server.requests());
     // A process a run, each once.
     let other = Space::new();
+    other.write("events.jsonl", "");
     let twice = space.run(&["trace", &root, &root, &other.dir().display().to_string()]).exits(0).json();
     let names: Vec<_> = twice["traceEvents"]
         .as_array()

@@ -265,7 +265,7 @@ fn next(
     let mut lines = Vec::new();
     let Decision::Stale { redraw, edited, .. } = &judgement.decision else { return lines };
     for path in edited {
-        lines.push(format!("move `{path}`, edited by hand, to history"));
+        lines.push(format!("keep a copy of `{path}`, edited by hand, in history"));
     }
     let prepared = judgement.prepared.as_ref();
     let evaluator = spec.eval.as_ref().map(|eval| match &eval.by {
