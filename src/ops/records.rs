@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::ops::Session;
 use planexe_base::exit::Error;
+use planexe_pipeline::runs::is_run;
 use planexe_store::Store;
 use planexe_ui::views::shell_word;
 
-/// What a run has at least one of; of one that was put away perhaps only its logs are left.
-const OF_A_RUN: [&str; 6] =
-    ["pipeline.toml", "run.toml", ".planexe", "events.jsonl", "failures.jsonl", "usage_metrics.jsonl"];
+/// Of a run that was put away perhaps only these are left.
+const LOGS: [&str; 3] = ["events.jsonl", "failures.jsonl", "usage_metrics.jsonl"];
 
 /// The runs that are named, each once, or the run. Those named are not opened: their pipelines may be gone.
 pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Error> {
@@ -20,7 +20,7 @@ pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Er
     }
     let open = |run: &PathBuf| match run.is_dir() {
         false => Err(Error::usage(format!("there is no folder `{}`", run.display())).code("no_run")),
-        true if !is_run(run) => Err(no_run(run)),
+        true if !has_records(run) => Err(no_run(run)),
         true => Ok(Arc::new(Store::open(run.clone()))),
     };
     let mut seen = HashSet::new();
@@ -28,15 +28,15 @@ pub fn stores(session: &Session, runs: &[PathBuf]) -> Result<Vec<Arc<Store>>, Er
     runs.iter().filter(first).map(open).collect()
 }
 
-fn is_run(folder: &Path) -> bool {
-    OF_A_RUN.iter().any(|name| folder.join(name).exists())
+fn has_records(folder: &Path) -> bool {
+    is_run(folder) || folder.join(".planexe").exists() || LOGS.iter().any(|name| folder.join(name).exists())
 }
 
 /// Of a folder of runs, say: that nothing is known of it is not that nothing failed in it.
 fn no_run(folder: &Path) -> Error {
     let error = Error::usage(format!("`{}` is no run directory", folder.display())).code("no_run");
     let mut inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    match inside.any(|entry| is_run(&entry.path())) {
+    match inside.any(|entry| has_records(&entry.path())) {
         true => {
             error.hint(format!("it holds runs: `{}/*` names them all", shell_word(&folder.to_string_lossy())))
         }

@@ -87,7 +87,10 @@ pub(super) fn remedy(error: &CallError, endpoint: &Endpoint, task: &str) -> Stri
 
 /// How a person logs in to an agent.
 fn login(endpoint: &Endpoint) -> Option<String> {
-    let program = || planexe_llm::agent::program(&endpoint.model).join(" ");
+    let program = || {
+        let words = planexe_llm::agent::program(&endpoint.model);
+        words.iter().map(|word| style::shell_word(word)).collect::<Vec<_>>().join(" ")
+    };
     Some(match endpoint.model.api? {
         Api::Claude => format!("log in: start `{}` and type `/login`", program()),
         Api::Codex => format!("log in: `{} login`", program()),
