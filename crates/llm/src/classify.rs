@@ -212,8 +212,16 @@ const REFUSED: [&str; 6] = [
 /// A model that another program (Ollama's runner, a proxy's upstream) could not be asked.
 const UPSTREAM_AWAY: [&str; 3] = ["dial tcp", "connection refused", "connectex"];
 
-const LOADING: [&str; 5] =
-    ["loading model", "model is loading", "still loading", "unavailable_error", "currently loading"];
+/// A model that is not there yet, or was sent away while it was asked (LM Studio): it is loaded for the next call.
+const LOADING: [&str; 7] = [
+    "loading model",
+    "model is loading",
+    "still loading",
+    "unavailable_error",
+    "currently loading",
+    "model unloaded",
+    "model is unloaded",
+];
 
 const QUEUE_FULL: [&str; 4] =
     ["maximum pending requests", "server busy, please try again", "queue is full", "too many concurrent"];
@@ -243,10 +251,8 @@ const NO_KEY: [&str; 7] = [
     "incorrect api key",
 ];
 
-/// A model process that died under a call, or was sent away: the next call may find it restarted.
-const CRASHED: [&str; 11] = [
-    "model unloaded",
-    "model is unloaded",
+/// A model process that died under a call: the next call may find it restarted.
+const CRASHED: [&str; 9] = [
     "has unloaded or crashed",
     "channel error",
     "engine protocol",

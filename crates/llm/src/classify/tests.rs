@@ -40,10 +40,10 @@ fn every_signal_has_its_class() {
         (500, r#"{"error":"connectex: No connection could be made"}"#, ServerLoading),
         (500, r#"{"error":"llama runner process has terminated: model runner has unexpectedly stopped"}"#, ServerError),
         (400, r#"{"error":"The model has crashed without additional information. (Exit code: 6)"}"#, ServerError),
-        (400, r#"{"error":"Model unloaded."}"#, ServerError),
+        (400, r#"{"error":"Model unloaded."}"#, ServerLoading),
         (400, r#"{"error":"Model has unloaded or crashed.."}"#, ServerError),
         (400, r#"{"error":"Channel Error"}"#, ServerError),
-        (400, r#"{"error":{"message":"Model is unloaded."}}"#, ServerError),
+        (400, r#"{"error":{"message":"Model is unloaded."}}"#, ServerLoading),
         (500, r#"{"error":{"message":"CUDA error: out of memory"}}"#, ServerError),
         // requests that are wrong
         (400, r#"{"error":{"message":"Unknown parameter: 'foo'","type":"invalid_request_error","code":"unknown_parameter"}}"#, BadRequest),
