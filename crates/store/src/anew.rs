@@ -63,10 +63,25 @@ impl Store {
 
     /// The same. What the disk cannot read is neither replaced nor removed.
     fn anew(&self) -> Result<Anew, FsError> {
+        Ok(self.listed_anew()?.unwrap_or_default())
+    }
+
+    /// The list; none if there is something else in its place.
+    fn listed_anew(&self) -> Result<Option<Anew>, FsError> {
         let read = fs::if_content(fs::read_capped(&self.anew_file(), CAP));
-        let bytes = read.map_err(|error| error.within(self.run_dir()))?.unwrap_or_default();
+        let Some(bytes) = read.map_err(|error| error.within(self.run_dir()))? else {
+            return Ok(Some(Anew::default()));
+        };
         let anew: Option<Anew> = serde_json::from_slice(&bytes).ok();
-        Ok(anew.filter(|anew| anew.schema == SCHEMA).unwrap_or_default())
+        Ok(anew.filter(|anew| anew.schema == SCHEMA))
+    }
+
+    /// The list, before another takes its place or none. One that cannot be believed is kept in `.planexe/partial/`.
+    fn anew_to_be_replaced(&self) -> Result<Anew, FsError> {
+        match self.listed_anew()? {
+            Some(anew) => Ok(anew),
+            None => self.keep_aside(&self.anew_file()).map(|()| Anew::default()),
+        }
     }
 
     /// Notes that tasks, by their first outputs, are to be made anew, beside what was asked for before. Those that are
@@ -76,7 +91,7 @@ impl Store {
         firsts: impl IntoIterator<Item = &'a str>,
         asked: Asked,
     ) -> Result<(), FsError> {
-        let mut anew = self.anew()?;
+        let mut anew = self.anew_to_be_replaced()?;
         anew.schema = SCHEMA;
         for first in firsts {
             let before = anew.asked(self, first);
@@ -95,7 +110,7 @@ impl Store {
 
     /// Forgets what was asked for, once there is nothing left of it. Under the lock.
     pub fn forget_anew(&self) -> Result<(), FsError> {
-        let anew = self.anew()?;
+        let anew = self.anew_to_be_replaced()?;
         if anew.tasks.keys().any(|first| anew.asked(self, first).is_some()) {
             return Ok(());
         }
@@ -146,5 +161,10 @@ mod tests {
             fs::write_atomic(&store.anew_file(), text.as_bytes(), Durability::Unsynced).unwrap();
             assert_eq!(store.read_anew(), Anew::default(), "{text}");
         }
+        let newer = fs::read(&store.anew_file()).unwrap();
+        store.forget_anew().unwrap();
+        let kept: Vec<_> = std::fs::read_dir(store.partial_dir()).unwrap().flatten().collect();
+        assert_eq!(kept.len(), 1, "what a newer planexe wrote is set aside");
+        assert_eq!(fs::read(&kept[0].path()).unwrap(), newer);
     }
 }
