@@ -45,12 +45,12 @@ impl CheckpointsView {
 }
 
 /// Rows under their heads.
-pub fn headed<const N: usize>(
-    heads: [&str; N],
+pub fn headed<'a>(
+    heads: impl AsRef<[&'a str]>,
     rows: impl Iterator<Item = Vec<String>>,
     style: &Style,
 ) -> String {
-    let first = heads.iter().map(|head| style.dim(head)).collect();
+    let first = heads.as_ref().iter().map(|head| style.dim(head)).collect();
     let rows: Vec<Vec<String>> = std::iter::once(first).chain(rows).collect();
     table(&rows, style)
 }
@@ -118,14 +118,20 @@ impl FailuresView {
             return "no failures\n".to_owned();
         }
         let skipped = if verbose { 0 } else { self.failures.len().saturating_sub(MOST) };
+        let shown = &self.failures[skipped..];
+        let many_runs = self.failures.iter().any(|failure| failure.run_id_dir != self.failures[0].run_id_dir);
         let row = |failure: &FailureLine| {
-            vec![
+            let mut row = vec![
                 time(&failure.timestamp_utc).trim_end_matches(" UTC").to_owned(),
                 clean(&failure.task),
                 failure.attempt.to_string(),
                 failure.model.as_deref().map_or_else(|| "-".to_owned(), clean),
                 style.paint(style::RED, &clean(failure.class.name())),
-            ]
+            ];
+            if many_runs {
+                row.insert(1, clean(&failure.run_id_dir));
+            }
+            row
         };
         let message = |failure: &FailureLine| {
             clean(if failure.message.text.is_empty() {
@@ -135,14 +141,15 @@ impl FailuresView {
                 &failure.message.text
             })
         };
-        let shown = &self.failures[skipped..];
-        let heads = ["UTC", "task", "attempt", "model", "class", "message"];
+        let mut heads = vec!["UTC", "task", "attempt", "model", "class", "message"];
+        if many_runs {
+            heads.insert(1, "run");
+        }
         let rows = shown.iter().map(|failure| row(failure).into_iter().chain([message(failure)]).collect());
-        let mut text = headed(heads, rows, &Style { width: None, ..*style });
+        let mut text = headed(&heads, rows, &Style { width: None, ..*style });
         if text.lines().any(|line| style.width.is_some_and(|columns| style::width(line) > columns)) {
             // Too wide for the terminal: the messages below their lines, each once for the same again.
-            let table =
-                headed([heads[0], heads[1], heads[2], heads[3], heads[4]], shown.iter().map(row), style);
+            let table = headed(&heads[..heads.len() - 1], shown.iter().map(row), style);
             let mut lines = table.lines();
             text = format!("{}\n", lines.next().unwrap_or_default());
             for (at, (line, failure)) in lines.zip(shown).enumerate() {
@@ -400,6 +407,11 @@ UTC                  task  attempt  model  class
 2026-03-01 22:15:04  d     2        -      exit
     it said no"
         );
+        // Of several runs each line says which.
+        view.failures[0].run_id_dir = "runs/a".into();
+        let several = view.text(&Style::PLAIN, false);
+        assert!(several.starts_with("UTC                  run     task  attempt"), "{several}");
+        assert!(several.contains("2026-03-01 22:15:04  runs/a  a     2"), "{several}");
     }
 
     #[test]
