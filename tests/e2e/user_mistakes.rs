@@ -59,11 +59,15 @@ fn a_pipeline_that_is_no_text_with_tasks() {
 #[test]
 fn a_command_line_that_means_nothing() {
     let space = Space::new();
-    space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
+    let task =
+        |name: &str, out: &str| format!("[task.{name}]\noutputs = [\"{out}\"]\ncommand = \"echo > $out\"\n");
+    space.write("pipeline.toml", task("a", "a.txt") + &task("make_plan", "make_plan.txt"));
     for (args, words) in [
         (&["biuld"][..], &["build"][..]),
         (&["build", "--josb", "3"], &["--jobs"]),
         (&["build", "b"], &["no task or output is called `b`", "did you mean `a`"]),
+        (&["build", "MakePalnTask"], &["no task or output is called", "did you mean `make_plan`"]),
+        (&["build", "make_plan_.txt"], &["did you mean `make_plan.txt`"]),
         (&["-C", "nowhere", "build"], &["no folder `nowhere`"]),
         (&["-f", "nope.toml", "build"], &["nope.toml"]),
         (&["-f", "/dev/zero", "build"], &["not a regular file"]),

@@ -8,7 +8,7 @@ use crate::allowed_pipelines::{Because, Only};
 use crate::load::{self, Locations};
 use crate::manifest::names::loose;
 use crate::manifest::run::RunFile;
-use crate::manifest::{Diagnostics, ReadOptions, suggest};
+use crate::manifest::{Diagnostics, ReadOptions, nearest, suggest};
 use crate::project::{Project, readable};
 use planexe_base::fs::{self, FileKind};
 use planexe_base::pattern;
@@ -272,6 +272,14 @@ pub fn find_task(graph: &Graph, written: &str) -> Result<Named, Option<String>> 
         }
     }
     let names: Vec<&str> = declared().map(|id| graph[id].name.as_str()).collect();
+    // A misspelt `SelectScenarioTask` is nearer to `select_scenario.json` than to `select_scenario`.
+    let spelt: Vec<String> = names.iter().map(|name| loose(name)).collect();
+    if let Some(near) = nearest(&wanted, spelt.iter().map(String::as_str))
+        && let Some(at) = spelt.iter().position(|name| name == near)
+        && !name.contains(['.', '/'])
+    {
+        return Err(Some(format!("did you mean `{}`?", names[at])));
+    }
     let outputs: Vec<&str> = declared().flat_map(|id| graph[id].outputs.iter().map(String::as_str)).collect();
     Err(suggest(name, names.into_iter().chain(outputs).collect::<Vec<_>>()))
 }
