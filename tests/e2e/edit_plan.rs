@@ -170,6 +170,9 @@ fn an_editor_edits_and_one_that_fails_changes_nothing() {
     space.set_env("VISUAL", "sh ed.sh s/river/sea/");
     space.run(&["edit-plan", "--all"]).exits(0).says(&["+over the sea"]);
     assert_eq!(space.read("plan.txt"), NEW);
+    space.write("latin1.txt", b"A bridge\nover the s\xe9a.\n");
+    let odd = space.run(&["edit-plan", "--set", "latin1.txt", "--all"]).exits(2);
+    odd.says(&["not UTF-8 at byte 19", "nothing was changed"]);
     space.set_env("VISUAL", "sh ed.sh d");
     space.run(&["edit-plan", "--all"]).exits(1).says(&["empty", "nothing was changed"]);
     assert_eq!(space.read("plan.txt"), NEW);

@@ -86,6 +86,12 @@ pub fn run(session: &Session, args: &EditPlanArgs) -> Result<u8, Error> {
     if args.set.is_none() && new.trim_ascii().is_empty() {
         return Err(Error::new(Kind::Task, "the edited plan is empty: nothing was changed").code("empty"));
     }
+    // A prompt could not show it. A plan that is no text is another matter.
+    if let (Ok(_), Err(error)) = (str::from_utf8(&old), str::from_utf8(&new)) {
+        let at = error.valid_up_to();
+        let message = format!("the new plan is not UTF-8 at byte {at}: nothing was changed");
+        return Err(edit.keep_text(Error::usage(message).code("not_utf8")));
+    }
     let change = PlanChange { session, opened: &opened, plan: &plan, old: &old, new: &new };
     let dialogue = Dialogue { session, change };
     if args.dry_run {
