@@ -199,7 +199,8 @@ pub fn to_checkpoint(
         return Err(error);
     }
     if let Some(lock) = lock {
-        session.announce(opened, lock, "planexe restore")?;
+        let command = format!("planexe restore --checkpoint {}", shell_word(&plan.to.id));
+        session.announce(opened, lock, &command)?;
         session.long(plan.steps(), |steps| store.rewind(&plan, &|| steps.one()))?;
     }
     let mut view = view_of(&plan, !dry_run);

@@ -12,7 +12,7 @@ use planexe_query::resume;
 use planexe_query::task_state::{self as standing, Standing};
 use planexe_store::index::Index;
 use planexe_store::parked::ParkedModel;
-use planexe_store::{Owner, RunLock};
+use planexe_store::{Owner, RunLock, lock};
 use planexe_ui::views::{
     BatchView, ErrorSummary, ParkedView, QualitySummary, RunView, StatusView, TaskView, counts, shell_word,
 };
@@ -179,6 +179,7 @@ fn run_view(opened: &Opened, seen: &Seen) -> RunView {
         label: opened.run_file.as_ref().and_then(|run| run.label.clone()),
         models,
         pid: seen.builder().map(|owner| owner.pid),
+        cut_off: lock::cut_off(opened.store.run_dir()),
     }
 }
 

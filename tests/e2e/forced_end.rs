@@ -342,6 +342,33 @@ fn an_editor_is_told_and_its_text_kept() {
     }
 }
 
+#[test]
+fn a_command_that_was_killed_is_named_until_somebody_tidies_up() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[pipeline]\nplan = \"plan.txt\"\n[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"cat $in > $out\"\n",
+    );
+    space.write("plan.txt", "old\n");
+    space.write("ed.sh", "echo $$ > \"$PIDS/pid\"; until [ -e \"$PIDS/gate\" ]; do sleep 0.01; done\n");
+    space.set_env("PIDS", space.root());
+    space.set_env("EDITOR", "sh ed.sh");
+    let editing = space.spawn(&["edit-plan", "--all"]);
+    let editor = pid_of_program(&space);
+    assert!(space.report()["run"]["cut_off"].is_null(), "it is at it");
+    editing.kill9();
+    let status = space.run(&["status"]).exits(0).stdout;
+    assert!(
+        status.contains("Cut off   `planexe edit-plan` was killed; typed again, it does the rest"),
+        "{status}"
+    );
+    assert_eq!(space.report()["run"]["cut_off"], "planexe edit-plan");
+    std::fs::write(space.root().join("gate"), "").expect("the end of the editor");
+    wait_until_gone(&editor);
+    space.run(&["build"]).exits(0);
+    assert!(space.report()["run"]["cut_off"].is_null());
+}
+
 /// Where no thread can be started that listens, a signal would go nowhere.
 #[cfg(target_os = "linux")]
 #[test]

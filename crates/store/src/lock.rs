@@ -291,6 +291,16 @@ pub fn is_announced(run_dir: &Path) -> bool {
     fs::kind(&owner_path(run_dir)).is_ok_and(|kind| kind.is_some())
 }
 
+/// The command that changed the run and did not come to its end: killed on this host, and nobody tidied up since. Of a
+/// build `run.json` says it.
+pub fn cut_off(run_dir: &Path) -> Option<String> {
+    let noted = fs::read_capped(&owner_path(run_dir), 1 << 20).ok()?;
+    let owner: Owner = serde_json::from_slice(&noted).ok()?;
+    let is_here = owner.host == host_name();
+    let ended = is_here && !owner.is_building() && RunLock::owner(run_dir).is_none();
+    owner.command.filter(|_| ended)
+}
+
 /// Whether it is sure that nobody did, in a run directory that is open.
 pub fn is_unannounced(run_dir: &OpenDir) -> bool {
     run_dir.is_absent(c".planexe/owner.json")

@@ -147,6 +147,9 @@ pub struct RunView {
     pub models: Vec<String>,
     /// The process of the running build.
     pub pid: Option<u32>,
+    /// The command that was changing the run when it was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<String>,
 }
 
 /// How good what is done is.
@@ -252,6 +255,10 @@ impl StatusView {
             phase += &format!(", last moved {} ago", style::elapsed(idle_s));
         }
         fields.push(("Phase", phase));
+        if let Some(command) = &run.cut_off {
+            fields
+                .push(("Cut off", format!("`{}` was killed; typed again, it does the rest", clean(command))));
+        }
         for parked in &self.parked {
             let (until, left) = (time(&parked.until_utc), style::elapsed(parked.left_s));
             let model = clean(&parked.model);
