@@ -109,6 +109,9 @@ fn a_read_is_interrupted_at_every_point() {
     if may_trace() {
         let plan = |at| Plan::FailRead { at, errno: libc::EINTR };
         harmless_reads(&Case::again(&["build", "-j1"]), "a read is interrupted", 20, plan);
+        if all_points() {
+            harmless_reads(&Case::fresh(&["build", "-j1"]), "a read is interrupted", 0, plan);
+        }
     }
 }
 
@@ -116,5 +119,8 @@ fn a_read_is_interrupted_at_every_point() {
 fn a_read_is_short_at_every_point() {
     if may_trace() {
         harmless_reads(&Case::again(&["build", "-j1"]), "a read is short", 20, Plan::ShortRead);
+        if all_points() {
+            harmless_reads(&Case::fresh(&["build", "-j1"]), "a read is short", 0, Plan::ShortRead);
+        }
     }
 }
