@@ -1,7 +1,7 @@
 //! `planexe watch`: builds again whenever something it is made from is edited.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -14,6 +14,7 @@ use crate::commands::args::HowArgs;
 use crate::ops::build::{BuildControl, Targets, ask_only, run_on, target_ids};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::exit::{self, Error};
+use planexe_base::fs::{self, FsError};
 use planexe_base::process::{Lifeline, Limits, ProcessEnd, Watchdog};
 use planexe_base::record::Failure;
 use planexe_base::signals::{self, Signals};
@@ -29,6 +30,9 @@ use planexe_store::{Store, Watcher};
 
 /// How often batches that are waited for are looked at.
 const BATCHES: Duration = Duration::from_secs(60);
+
+/// How much more space must be free than when the disk was full: what a build reserves at least.
+const ROOM: u64 = 1 << 20;
 
 /// What `planexe watch` takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -79,6 +83,7 @@ pub fn run(session: &Session, args: &WatchArgs) -> Result<u8, Error> {
         told: false,
         passes: Vec::new(),
         reset: None,
+        full: None,
     };
     loop {
         let mut changes = match watch.load(&run)? {
@@ -121,6 +126,8 @@ struct Watch<'a> {
     passes: Vec<Passed>,
     /// When the first usage limit is over that stopped the last build.
     reset: Option<SystemTime>,
+    /// The run, and the bytes that were free on its disk, when that was too full for the last build.
+    full: Option<(PathBuf, u64)>,
 }
 
 /// What follows a build.
@@ -216,13 +223,17 @@ impl Watch<'_> {
         let (signals, controls, passes) = (&self.signals, &self.controls, &self.passes);
         let passed = std::cell::Cell::new(None);
         let reset = self.reset;
+        let full = self.full.clone();
+        let has_room = std::cell::Cell::new(false);
         let stop = || {
             let by_file = || controls.ask_for_the_end().then_some(exit::STOPPED);
             code.set(code.get().or_else(|| signals.pending().map(exit::of_signal)).or_else(by_file));
             // A person who is done need not type `build` as well.
             let new = controls.passes().into_iter().find(|passed| !passes.contains(passed));
             let reset = reset.is_some_and(|reset| SystemTime::now() >= reset);
-            let woken = code.get().is_some() || new.is_some() || reset;
+            let more = |(run, free): &(PathBuf, u64)| fs::free_space(run).is_ok_and(|now| now >= free + ROOM);
+            has_room.set(full.as_ref().is_some_and(more));
+            let woken = code.get().is_some() || new.is_some() || reset || has_room.get();
             passed.set(new);
             woken
         };
@@ -237,6 +248,9 @@ impl Watch<'_> {
             None => {
                 if let Some(passed) = passed.take() {
                     session.say(&format!("\n{}: done, by {}", clean(&passed.task), clean(&passed.by)));
+                }
+                if has_room.get() {
+                    session.say("\nthere is room on the disk again");
                 }
                 Ok(found.unwrap_or_default())
             }
@@ -312,6 +326,11 @@ impl Watch<'_> {
         };
         let failures = ended.iter().flat_map(|ended| &ended.failures);
         self.failures = failures.map(|failed| (failed.task.clone(), failed.failure.clone())).collect();
+        let broken = ended.as_ref().and_then(|ended| ended.broken.as_ref());
+        let is_full = broken.is_some_and(FsError::is_out_of_space);
+        let run = opened.store.run_dir();
+        let free = is_full.then(|| fs::free_space(run).ok()).flatten();
+        self.full = free.map(|free| (run.to_owned(), free));
         let stopped = ended.as_ref().and_then(|ended| ended.stopped);
         let waits = stopped == Some(Stopped::UsageLimit);
         let parked = if waits { opened.store.read_parked() } else { Vec::new() };

@@ -468,3 +468,35 @@ prompt = "TASK=next\n{{ signed }}"
     assert_eq!(server.counts(), counts([("next", 1)]));
     ended(watch);
 }
+
+/// In a mount namespace of its own, so that nobody else sees the small disk.
+#[cfg(target_os = "linux")]
+const SMALL_DISK: &str = r#"
+mkdir full && mount -t tmpfs -o size=20m tmpfs full || exit 77
+cp -r pipeline.toml plan.txt notes.txt prompts full
+cd full && { cat /dev/zero > fill || :; } && exec "$PLANEXE" watch
+"#;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_waited_for() {
+    let server = FakeLlm::new();
+    let space = space(&server);
+    let mut watch = space.start(space.program("unshare", &["-Urm", "sh", "-c", SMALL_DISK]));
+    let full = std::path::PathBuf::from(format!("/proc/{}/cwd", watch.pid()));
+    until("watch to rest, or to find that nothing may be mounted", || {
+        (rests(&watch) == 1 || !watch.is_running()).then_some(())
+    });
+    if !watch.is_running() {
+        eprintln!("not tried: nothing may be mounted here");
+        return;
+    }
+    assert!(watch.stderr().contains("no space left on device"), "{}", watch.stderr());
+    assert_eq!(server.total(), 0, "{}", watch.stderr());
+    std::fs::remove_file(full.join("fill")).expect("to make room");
+    rested(&watch, 2);
+    assert!(watch.stderr().contains("\nthere is room on the disk again\n"), "{}", watch.stderr());
+    assert!(full.join("c.txt.DONE").exists(), "{}", watch.stderr());
+    assert_eq!(server.counts(), counts([("a", 1), ("b", 1)]));
+    ended(watch);
+}

@@ -30,6 +30,12 @@ pub fn make_private_new_dir(dir: &Path) -> Result<bool> {
     }
 }
 
+/// How many bytes the user may still write to the file system of a directory.
+pub fn free_space(dir: &Path) -> Result<u64> {
+    let stat = rustix::fs::statvfs(dir).map_err(io::Error::from).at("look at the room of", dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Removes an empty directory; false if it is not there or not empty.
 pub fn remove_empty_dir(path: &Path) -> Result<bool> {
     match beneath::remove_dir(path) {

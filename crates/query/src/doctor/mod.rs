@@ -100,11 +100,13 @@ fn key() -> Option<Finding> {
 
 /// Room on the disk.
 fn disk(run: &Path) -> Finding {
-    match rustix::fs::statvfs(run) {
-        Ok(stat) => space(stat.f_bavail.saturating_mul(stat.f_frsize)),
-        Err(error) => {
-            Finding::warn("disk", format!("cannot tell how much room there is: {error}"), "look with `df`")
-        }
+    match fs::free_space(run) {
+        Ok(free) => space(free),
+        Err(error) => Finding::warn(
+            "disk",
+            format!("cannot tell how much room there is: {}", error.reason()),
+            "look with `df`",
+        ),
     }
 }
 
