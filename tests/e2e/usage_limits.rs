@@ -120,6 +120,46 @@ fn one_call_finds_out_whether_the_limit_is_over() {
     space.assert_nothing_to_do(&server);
 }
 
+/// The reset may come while no build runs.
+#[test]
+fn a_build_after_the_reset_asks_once_too() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 12, 1);
+    space.run(&["build"]).exits(3);
+    let before = server.total();
+    space.edit("pipeline.toml", "max_concurrent = 1", "max_concurrent = 8");
+    reset_in(&space, 0);
+    assert!(space.report()["parked"].is_null(), "its reset is over");
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), before + 1, "one probe");
+    reset_in(&space, 0);
+    server.script(|_| Answer::Default);
+    space.build().says(&["answers again"]);
+    assert!(!space.exists(".planexe/parked.json"));
+}
+
+/// The one call that finds out is told to wait, and not for how long: nobody else asks for a minute.
+#[test]
+fn a_probe_that_is_refused_without_a_time_is_one_probe() {
+    let server = FakeLlm::new();
+    let space = limited(&server, 12, 0);
+    space.edit("pipeline.toml", "wait = \"1s\"", "wait = \"20s\"");
+    space.run(&["build"]).exits(3);
+    let before = server.total();
+    space.edit("pipeline.toml", "max_concurrent = 1", "max_concurrent = 8");
+    server.script(|_| used_up(vec![], "slow down"));
+    // The reset that is known stays known.
+    space.run(&["build", "--before-reset"]).exits(3);
+    assert_eq!(server.total(), before + 1);
+    let left = space.report()["parked"][0]["left_s"].as_f64().unwrap_or_default();
+    assert!((3500.0..=3600.0).contains(&left), "{left}");
+    reset_in(&space, 0);
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), before + 2);
+    let left = space.report()["parked"][0]["left_s"].as_f64().unwrap_or_default();
+    assert!((1.0..=60.0).contains(&left), "{left}");
+}
+
 #[test]
 fn watch_goes_on_by_itself_at_the_reset() {
     let server = FakeLlm::new();
@@ -144,8 +184,9 @@ fn every_form_of_a_reset_parks() {
         jiff::Timestamp::try_from(at).expect("a time")
     };
     let epoch = at(7200).as_second();
-    let rows: [(Vec<(&str, String)>, String); 7] = [
+    let rows: [(Vec<(&str, String)>, String); 8] = [
         (vec![("retry-after", "7200".into())], "slow down".into()),
+        (vec![("x-should-retry", "false".into()), ("retry-after", "7200".into())], "slow down".into()),
         (vec![("anthropic-ratelimit-unified-reset", epoch.to_string())], "slow down".into()),
         (vec![], format!("Usage limit reached. Try again at {}.", at(7200))),
         (vec![], format!("Claude AI usage limit reached|{epoch}")),
@@ -208,6 +249,57 @@ fn a_task_with_another_model_goes_there_and_stays() {
     space.run(&["build"]).exits(3);
     assert_eq!((server.total(), second.total()), (2, 1));
     assert!(space.is_done("t4.txt"));
+}
+
+/// A run whose tasks ask a first model and then a second, each with a limit for so many seconds.
+fn with_fallback(first: (&FakeLlm, u64), second: (&FakeLlm, u64)) -> Space {
+    for (server, seconds) in [first, second].into_iter().filter(|(_, seconds)| *seconds > 0) {
+        server.script(move |_| used_up(vec![("retry-after", seconds.to_string())], "used up"));
+    }
+    let space = Space::new();
+    space.pipeline_with(first.0, "", &tasks(3));
+    space.edit("pipeline.toml", "max_concurrent = 16", "max_concurrent = 1");
+    space.edit("pipeline.toml", "max_attempts = 2", "wait = \"1s\", max_attempts = 2");
+    space.edit("pipeline.toml", "model = \"fake\"", "model = [\"fake\", \"second\"]");
+    let extra = format!(
+        "\n[models.second]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"second\"\nretry = {{ wait = \"1s\" }}\n",
+        second.0.base_url()
+    );
+    space.write("pipeline.toml", space.read("pipeline.toml") + &extra);
+    space
+}
+
+#[test]
+fn a_model_that_another_stands_in_for_is_parked_too() {
+    let (first, second) = (FakeLlm::new(), FakeLlm::new());
+    let space = with_fallback((&first, 3600), (&second, 0));
+    space.build().says(&["parked: fake"]);
+    assert_eq!((first.total(), second.total()), (1, 3));
+    assert_eq!(space.report()["parked"][0]["model"], "fake");
+    // No later build asks it in vain.
+    space.run(&["clean", "-y", "t0"]).exits(0);
+    space.build();
+    assert_eq!((first.total(), second.total()), (1, 4));
+}
+
+#[test]
+fn where_every_model_of_a_list_is_parked_the_build_ends_until_the_first_reset() {
+    let (first, second) = (FakeLlm::new(), FakeLlm::new());
+    let space = with_fallback((&first, 1200), (&second, 18_000));
+    for _ in 0..2 {
+        space.run(&["build"]).exits(3).says(&["usage limit of `fake`, `second`", "--at-reset"]);
+        assert_eq!((first.total(), second.total()), (1, 1));
+    }
+    let parked = space.json(".planexe/parked.json");
+    let named: Vec<_> = parked["models"].as_array().expect("models").iter().map(|it| &it["model"]).collect();
+    assert_eq!(named, ["fake", "second"]);
+    // The first answers again: nothing waits for the second.
+    first.script(|_| Answer::Default);
+    let mut parked = parked.clone();
+    parked["models"][0]["until_utc"] = parked["models"][0]["seen_utc"].clone();
+    space.write(".planexe/parked.json", parked.to_string());
+    space.build().says(&["answers again"]);
+    assert_eq!((first.total(), second.total()), (4, 1));
 }
 
 /// An agent of four calls. It takes a refusal for an answer, and says that it is done.

@@ -347,6 +347,11 @@ impl Slots {
         self.endpoints[endpoint].is_parked()
     }
 
+    /// Until when nobody asks an endpoint, by its usage limit.
+    pub fn parked_until(&self, endpoint: usize, now: Duration) -> Option<Duration> {
+        self.endpoints[endpoint].parked_until(now)
+    }
+
     /// Takes a slot of an endpoint for a call that a task's own program makes, if it may begin; else when it may.
     pub fn begin_call(&mut self, endpoint: usize, tokens: u64, now: Duration) -> Start {
         let start = self.endpoints[endpoint].can_start(now, tokens);

@@ -307,8 +307,10 @@ impl Budgets {
         match error.class {
             _ if error.adapted => Next::Adapted,
 
-            // The server knows better than its status: its own client obeys these two.
-            Class::RateLimit | Class::ServerError if error.should_retry == Some(false) => {
+            // The server knows better than its status: its own client obeys these two. That does not wait for resets.
+            Class::RateLimit | Class::ServerError
+                if error.should_retry == Some(false) && !names_reset(error) =>
+            {
                 self.leave(failed, models, other, false)
             }
             Class::BadRequest if error.should_retry == Some(true) => {
@@ -459,6 +461,11 @@ impl Budgets {
     fn mark_left(&mut self, failed: &Failed<'_>, models: &[ModelFacts<'_>]) {
         self.endpoints.entry(models[failed.model].name.to_owned()).or_default().left = true;
     }
+}
+
+/// Whether a limit names a reset that is waited for.
+fn names_reset(error: &CallError) -> bool {
+    error.class == Class::RateLimit && error.retry_after.is_some_and(is_long)
 }
 
 /// `base` doubled `times`, at most `max`.

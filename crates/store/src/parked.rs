@@ -39,11 +39,17 @@ pub struct ParkedModel {
 impl ParkedModel {
     /// How long it is still left alone; none if its limit is over.
     pub fn left(&self) -> Option<Duration> {
+        let left = self.left_s()?;
+        (left > 0.0).then(|| Duration::from_secs_f64(left))
+    }
+
+    /// Seconds until its limit is over, negative after that; none where its times say nothing.
+    fn left_s(&self) -> Option<f64> {
         let now = clock::now_utc();
         let noted = clock::seconds_between(&self.seen_utc, &self.until_utc)?;
         let since = clock::seconds_between(&self.seen_utc, &now)?;
         let left = clock::seconds_between(&now, &self.until_utc)?.min(noted).min(LONGEST);
-        (since >= 0.0 && left > 0.0).then(|| Duration::from_secs_f64(left))
+        (since >= 0.0).then_some(left)
     }
 
     /// When it may be asked again, by the clock of the wall.
@@ -67,10 +73,15 @@ impl Store {
 
     /// Models whose limit is not over. A file that cannot be read parks none.
     pub fn read_parked(&self) -> Vec<ParkedModel> {
+        self.read_all_parked().into_iter().filter(|model| model.left().is_some()).collect()
+    }
+
+    /// The same, and those whose reset is over and that nobody has asked since.
+    pub fn read_all_parked(&self) -> Vec<ParkedModel> {
         let bytes = fs::read_capped(&self.parked_file(), CAP).unwrap_or_default();
         let parked: Parked = serde_json::from_slice(&bytes).unwrap_or_default();
         let models = if parked.schema == SCHEMA { parked.models } else { Vec::new() };
-        models.into_iter().filter(|model| model.left().is_some()).collect()
+        models.into_iter().filter(|model| model.left_s().is_some()).collect()
     }
 
     /// Notes the models that are parked now. Under the lock.

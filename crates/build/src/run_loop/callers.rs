@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Build;
 use super::inbox::WorkerMessage;
+use super::parked::Refused;
 use crate::runner::{Turn, Turns};
 use planexe_base::cancel::{Cancel, Level};
 use planexe_base::limits::{self, Start};
@@ -105,15 +106,14 @@ impl Build<'_> {
 
     /// Such a call is over. A usage limit that it met is everybody's.
     pub(super) fn call_over(&mut self, endpoint: usize, end: CallEnd, why: Option<Message>) {
-        let now = self.now();
-        let wait = match &end {
-            (Err(Class::RateLimit), Some(wait)) if limits::is_long(*wait) => Some(*wait),
+        let refused = match &end {
+            (Err(Class::RateLimit), asked) => {
+                Some(Refused { endpoint, asked: *asked, why: why.unwrap_or_default() })
+            }
             _ => None,
         };
+        let now = self.now();
         self.engine.end_call(endpoint, end, now);
-        match wait {
-            Some(wait) => self.park_endpoint(endpoint, why.unwrap_or_default(), wait),
-            None => self.look_at_parked(),
-        }
+        self.look_at_parked(refused);
     }
 }

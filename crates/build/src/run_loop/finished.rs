@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::inbox::Finished;
+use super::parked::Refused;
 use super::{Build, Completion, Failed, Stopped};
 use crate::runner::{self, AttemptHistory, Completed, EndedAlone, Job, Outcome, Pause};
 use planexe_base::cancel::Level;
@@ -48,6 +49,7 @@ impl Build<'_> {
         let Finished { task: id, mut job, outcome } = finished;
         self.no_longer_running(id, &job, &outcome);
         self.judging.forget_files();
+        let refused = self.refused(&job, &outcome);
         let failed = self.take_in_call(id, &mut job);
         let name = job.task.name.clone();
         let Handled { end, again, retried } = self.take_in_outcome(id, &mut job, outcome);
@@ -64,7 +66,7 @@ impl Build<'_> {
             | AttemptEnd::Rejudge => None,
         };
         self.engine.on(Input::Ended(id, end), self.now());
-        self.look_at_parked();
+        self.look_at_parked(refused);
         // It came to its end on something that is made anew: it is judged again, and that end counts for nothing.
         if let Some(told) = told.filter(|told| self.engine.settled(id) != Some(*told)) {
             self.take_back_end(id, told);
@@ -96,6 +98,18 @@ impl Build<'_> {
             let idle_s = self.project.spec(&job.task).stall.unwrap_or(limit).as_secs_f64();
             self.tell(Kind::TaskStalled { task: job.task.name.clone(), idle_s });
         }
+    }
+
+    /// The call of an attempt, if a limit refused it.
+    fn refused(&self, job: &Job, outcome: &Outcome) -> Option<Refused> {
+        let Some((Err(Class::RateLimit), asked)) = job.history.call else { return None };
+        let why = match outcome {
+            Outcome::Retry { failure, .. } | Outcome::Failed(failure) | Outcome::EvalUnavailable(failure) => {
+                Message::new(failure.message.text.clone())
+            }
+            _ => Message::default(),
+        };
+        Some(Refused { endpoint: self.endpoint_of(job)?, asked, why })
     }
 
     /// What an attempt's call says of its endpoint, and of those that are closed by now. How it failed, if it did.
@@ -224,9 +238,6 @@ impl Build<'_> {
     ) -> AttemptEnd {
         if let Pause::Outage { left, is_silent } = pause {
             self.await_server(job, failure, left, is_silent);
-        }
-        if let Pause::Park(wait) = pause {
-            self.park(job, failure, wait);
         }
         if let Some(pending) = self.attempts.pending_mut(id) {
             let counts = pause == Pause::Attempt && !job.evaluates;

@@ -280,7 +280,7 @@ impl<'a> Build<'a> {
             WorkerMessage::Finished(finished) => self.finished(*finished),
             WorkerMessage::Answered(id, usage) => {
                 self.engine.answered(id, usage, now);
-                self.look_at_parked();
+                self.look_at_parked(None);
             }
             WorkerMessage::ServerUp(endpoint) => self.server_up(endpoint),
             WorkerMessage::ServerIdle(endpoint) => self.engine.on(Input::ServerIdle(endpoint), now),

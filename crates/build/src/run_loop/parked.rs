@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Build, Stopped};
-use crate::runner::Job;
 use crate::runner::providers::id_of;
 use planexe_base::cancel::Level;
 use planexe_base::clock;
 use planexe_base::event::Kind;
+use planexe_base::limits::is_long;
 use planexe_base::message::Message;
-use planexe_base::record::Failure;
 use planexe_base::style;
 use planexe_engine::graph::TaskId;
 use planexe_engine::scheduler::Event as Input;
@@ -39,6 +38,15 @@ struct Park {
     doubted: bool,
 }
 
+/// A call that a limit refused.
+pub(super) struct Refused {
+    pub(super) endpoint: usize,
+    /// How long its server asks to be left alone.
+    pub(super) asked: Option<Duration>,
+    /// What its server said.
+    pub(super) why: Message,
+}
+
 impl Park {
     fn is_over(&self) -> bool {
         self.doubted || SystemTime::now() >= self.until
@@ -56,15 +64,15 @@ pub(super) fn shown(at: SystemTime) -> String {
 }
 
 impl Build<'_> {
-    /// What earlier builds noted. With `--before-reset` one call finds out at once; what is answered is noted no more.
+    /// What earlier builds noted. One call finds out at once with `--before-reset`, and where the reset is over by now;
+    /// what is answered is noted no more.
     pub(super) fn take_up_parked(&mut self) {
         let doubted = self.wanted.before_reset;
-        for noted in self.ctx.store.read_parked() {
+        for noted in self.ctx.store.read_all_parked() {
             let is_it = |endpoint: &Endpoint| endpoint.name == noted.model && id_of(endpoint) == noted.id;
-            let endpoint = self.project.endpoints.iter().position(is_it);
-            let (Some(endpoint), Some(left), Some(until)) = (endpoint, noted.left(), noted.until()) else {
-                continue;
-            };
+            let Some(endpoint) = self.project.endpoints.iter().position(is_it) else { continue };
+            let left = noted.left().unwrap_or_default();
+            let Some(until) = SystemTime::now().checked_add(left) else { continue };
             let park = Park {
                 until,
                 seen_utc: noted.seen_utc,
@@ -81,39 +89,49 @@ impl Build<'_> {
         }
     }
 
-    /// A call was refused until a time.
-    pub(super) fn park(&mut self, job: &Job, failure: &Failure, wait: Duration) {
-        let own = || self.project.spec(&job.task).recipe.calls().map(|calls| calls.endpoint);
-        let Some(endpoint) = self.endpoint_of(job).or_else(own) else { return };
-        self.park_endpoint(endpoint, failure.message.clone(), wait);
-    }
-
-    /// The same of an endpoint that any call found refused. `why`: what its server said.
-    pub(super) fn park_endpoint(&mut self, endpoint: usize, why: Message, wait: Duration) {
-        let Some(until) = SystemTime::now().checked_add(wait) else { return };
-        let before = self.parked.0.get(&endpoint);
-        let since = before.map_or_else(Instant::now, |before| before.since);
-        let is_news = before.is_none_or(|before| before.doubted || until > before.until + SAME);
-        let why = why.text;
-        if is_news {
-            let model = self.project.endpoints[endpoint].name.clone();
-            let until_utc = clock::format_utc(until);
-            let (seen_utc, why_it) = (clock::now_utc(), why.clone());
-            let park = Park { until, seen_utc, since, why: why_it, told: false, doubted: false };
-            self.parked.0.insert(endpoint, park);
-            self.note_parked();
-            self.tell(Kind::ModelParked { model, until_utc, message: why });
-        }
-    }
-
-    /// A call was answered: perhaps one of a parked model.
-    pub(super) fn look_at_parked(&mut self) {
+    /// A call ended: one that a limit refused may have parked its endpoint, one that was answered has ended that.
+    pub(super) fn look_at_parked(&mut self, refused: Option<Refused>) {
         let over: Vec<usize> =
             self.parked.0.keys().copied().filter(|at| !self.engine.is_parked(*at)).collect();
         for endpoint in over {
             self.parked.0.remove(&endpoint);
             self.note_parked();
             self.tell(Kind::ModelResumed { model: self.project.endpoints[endpoint].name.clone() });
+        }
+        if let Some(refused) = refused {
+            self.park(refused);
+        }
+    }
+
+    /// The engine decides whether a refusal parks; it is noted and told here.
+    fn park(&mut self, refused: Refused) {
+        let Refused { endpoint, asked, why } = refused;
+        let now = self.now();
+        let Some(mut wait) = self.engine.parked_until(endpoint, now).map(|at| at.saturating_sub(now)) else {
+            return;
+        };
+        let before = self.parked.0.get(&endpoint);
+        let known = before.filter(|before| before.doubted && !asked.is_some_and(is_long));
+        if let Some(left) = known.map(Park::left).filter(|left| *left > wait) {
+            // It was asked before its reset, and no other was named.
+            wait = left;
+            self.engine.on(Input::Parked(endpoint, now + left), now);
+        }
+        let Some(until) = SystemTime::now().checked_add(wait) else { return };
+        let before = self.parked.0.get(&endpoint);
+        if before.is_some_and(|before| !before.is_over() && until <= before.until + SAME) {
+            return;
+        }
+        // Who is asked once a minute, as it names no reset, was told at first.
+        let is_told = before.is_some_and(|before| !before.doubted && wait <= SAME);
+        let since = before.map_or_else(Instant::now, |before| before.since);
+        let (seen_utc, why) = (clock::now_utc(), why.text);
+        let park = Park { until, seen_utc, since, why: why.clone(), told: is_told, doubted: false };
+        self.parked.0.insert(endpoint, park);
+        self.note_parked();
+        if !is_told {
+            let model = self.project.endpoints[endpoint].name.clone();
+            self.tell(Kind::ModelParked { model, until_utc: clock::format_utc(until), message: why });
         }
     }
 

@@ -177,8 +177,6 @@ pub enum Pause {
     None,
     /// The endpoint's limit is waited out: no attempt was used.
     Limit,
-    /// The endpoint's usage limit is over after so long, and no task asks it until then: no attempt was used.
-    Park(std::time::Duration),
     /// The endpoint's server is away or loading: no attempt was used, and its health is looked at.
     Outage {
         /// How long it is waited for at most.
@@ -191,7 +189,7 @@ pub enum Pause {
 impl Pause {
     /// Whether something is waited for that is not ready yet.
     pub fn is_wait(self) -> bool {
-        matches!(self, Pause::Limit | Pause::Park(_) | Pause::Outage { .. })
+        matches!(self, Pause::Limit | Pause::Outage { .. })
     }
 }
 

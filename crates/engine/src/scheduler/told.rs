@@ -77,6 +77,11 @@ impl Engine {
         self.slots.is_parked(endpoint)
     }
 
+    /// Until when nobody asks an endpoint, by its usage limit.
+    pub fn parked_until(&self, endpoint: usize, now: Duration) -> Option<Duration> {
+        self.slots.parked_until(endpoint, now)
+    }
+
     /// Whether nothing is at work or about to be: what is left waits for a time or a slot.
     pub fn is_idle(&self) -> bool {
         self.active == 0 && self.actions.is_empty()

@@ -347,7 +347,7 @@ fn parked(job: &Job, limited: Limited) -> Outcome {
     let wait = limited.until.duration_since(SystemTime::now()).unwrap_or_default();
     let next = format!("again once its usage limit is over, in {}", style::duration(wait.as_secs_f64()));
     let failure = Failure { recoverable: true, ..failure(Class::RateLimit, limited.message) };
-    let (next, after, pause) = (Some(next), Duration::ZERO, Pause::Park(wait));
+    let (next, after, pause) = (Some(next), Duration::ZERO, Pause::Limit);
     Outcome::Retry { failure, next, after, endpoint: job.endpoint, pause }
 }
 

@@ -448,7 +448,7 @@ impl<'a> Asking<'a> {
             }
             Next::Park { r#for: wait } => {
                 let text = format!("again once its usage limit is over, {}", at_the_latest(wait));
-                (Some(text), Duration::ZERO, here, Pause::Park(wait))
+                (Some(text), Duration::ZERO, here, Pause::Limit)
             }
             Next::Adapted => {
                 let text = "asking again in the form its server takes".to_owned();
