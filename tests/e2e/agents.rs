@@ -294,6 +294,18 @@ fn limits_in_every_printed_form_park_it_after_one_start() {
         ("codex", codex("You have hit your usage limit. Try again in 2 hours 0 minutes."), 7200),
         ("codex", codex(&format!("You have hit your usage limit. Try again at {later}.")), 7200),
         ("gemini", "echo 'You have exhausted your capacity on this model. Your quota will reset after 2h0m0s.' >&2; exit 1\n".into(), 7200),
+        ("claude", claude("You are now out of extra usage, resets in 2 hours"), 7200),
+        ("claude", CLAUDE.replace("It holds.", "You’re out of extra usage · resets in 2 hours"), 7200),
+        ("claude", CLAUDE.replace("It holds.", "Sonnet limit reached · resets in 2 hours"), 7200),
+        ("codex", codex("You are out of credits. Add credits to continue or try again in 2 hours."), 7200),
+        ("gemini", "echo 'You have exhausted your daily quota on this model.' >&2; exit 1\n".into(), 1800),
+        ("gemini", GEMINI.replace("It ", "You have exhausted your daily quota ").replace("holds.", "on this model."), 1800),
+        ("gemini", "echo \"Quota exceeded for quota metric 'Requests' per day.\" >&2; exit 1\n".into(), 1800),
+        ("command", "cat > /dev/null; echo 'You have reached your weekly limit' >&2; exit 1\n".into(), 1800),
+        ("command", "cat > /dev/null; echo 'You have reached your weekly limit'\n".into(), 1800),
+        // On standard error alone, of programs that say that all went well.
+        ("claude", "cat > /dev/null; echo 'You have hit your session limit, resets in 2 hours' >&2\n".into(), 7200),
+        ("command", "cat > /dev/null; echo 'You have hit your session limit, resets in 2 hours' >&2\n".into(), 7200),
     ];
     for (api, script, wait) in rows {
         let tasks: String = (0..4)
@@ -306,6 +318,78 @@ fn limits_in_every_printed_form_park_it_after_one_start() {
         let left = space.report()["parked"][0]["left_s"].as_f64().unwrap_or_default();
         assert!((wait as f64 - 100.0..=wait as f64).contains(&left), "{api}: {left} {script}");
     }
+}
+
+/// Money does not come back by itself: nobody asks again in the same build.
+#[test]
+fn an_agent_without_credits_is_started_once() {
+    for text in [
+        "Your workspace is out of credits. Add credits to continue.",
+        "Quota exceeded. Check your plan and billing details.",
+    ] {
+        let script =
+            format!("echo '{{\"type\":\"turn.failed\",\"error\":{{\"message\":\"{text}\"}}}}'; exit 1\n");
+        let two = format!("{ONE}[task.b]\noutputs = [\"b.txt\"]\nprompt = \"And that?\"\n");
+        let space = space("codex", &script, "", &two);
+        space.run(&["build"]).exits(1);
+        assert_eq!(
+            (starts(&space), space.sidecar("a.txt")["failure"]["class"].as_str()),
+            (1, Some("quota")),
+            "{text}"
+        );
+    }
+}
+
+/// Claude Code was seen to print its result and never to end.
+#[test]
+fn the_answer_of_one_that_hangs_after_it_counts() {
+    for (api, script) in [("claude", CLAUDE), ("codex", CODEX), ("gemini", GEMINI)] {
+        for (end, keys) in [("sleep 600", ""), ("exec >&- 2>&-; sleep 600", "timeouts = { total = \"2s\" }")]
+        {
+            let space = space(api, &format!("{script}echo $$ > ../pid\n{end}\n"), keys, ONE);
+            space.build();
+            assert_eq!((space.read("a.txt").trim(), starts(&space)), ("It holds.", 1), "{api}: {end}");
+            super::crash::wait_until_gone(said(&space, "pid").trim());
+        }
+    }
+}
+
+/// The piece that cannot be read may have been the answer, or of it.
+#[test]
+fn no_answer_is_made_of_an_output_that_is_damaged() {
+    let looks = r#"echo '{"type":"item.completed","item":{"type":"agent_message","text":"I look."}}'"#;
+    let codex = CODEX.replace("It holds.", "It h\\377lds.").replace("echo '", "printf '%b\\n' '");
+    let gemini = GEMINI.replace("It ", "\\377").replace("echo '", "printf '%b\\n' '");
+    let long =
+        format!("{looks}\nhead -c 9000000 /dev/zero | tr '\\0' x; echo\n{}", CODEX.replace("It holds.", ""));
+    for (api, script, told) in [
+        ("codex", format!("{looks}\n{codex}"), "not valid UTF-8"),
+        ("gemini", gemini, "not valid UTF-8"),
+        ("codex", long, "longer than 8 MiB"),
+    ] {
+        let space = space(api, &script, "", ONE);
+        space.run(&["build"]).exits(1).says(&["bad_data", told]);
+        assert!(!space.exists("a.txt"), "{api}");
+    }
+    // The last line of Claude Code is the whole answer.
+    let deltas =
+        CLAUDE.replace("\"text\":\"It \"", "\"text\":\"\\377 \"").replace("echo '", "printf '%b\\n' '");
+    let space = space("claude", &deltas, "", ONE);
+    space.build();
+    assert_eq!(space.read("a.txt").trim(), "It holds.");
+}
+
+/// In a tenth of a second; in a quarter of a minute where each piece of it had all of it looked through again.
+#[test]
+fn a_long_line_is_read_once() {
+    let takes = || {
+        let long = format!("head -c 8000000 /dev/zero | tr '\\0' x; echo\n{CLAUDE}");
+        let space = space("claude", &long, "", ONE);
+        let began = Instant::now();
+        space.build();
+        began.elapsed()
+    };
+    assert!((0..3).any(|_| takes() < Duration::from_secs(4)));
 }
 
 /// The threads of anthropics/claude-code: a resume repeats only what failed, and starts nothing once the quota is gone.

@@ -161,7 +161,7 @@ const OVERFLOW: [&str; 16] = [
 ];
 
 /// Money or an allowance that does not come back within a night.
-const QUOTA: [&str; 14] = [
+const QUOTA: [&str; 17] = [
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -176,10 +176,13 @@ const QUOTA: [&str; 14] = [
     "spend limit",
     "insufficient credits",
     "reached your specified api usage limit",
+    "out of credits",
+    "spend cap",
+    "check your plan and billing",
 ];
 
 /// An allowance that comes back by itself, in the words of vendors and their programs.
-const USED_UP: [&str; 18] = [
+const USED_UP: [&str; 22] = [
     "rate_limit",
     "rate limit",
     "throttling",
@@ -195,9 +198,14 @@ const USED_UP: [&str; 18] = [
     "hit your limit",
     "limit reached",
     "resource_exhausted",
-    "exhausted your capacity",
+    "exhausted your",
     "quota will reset",
-    "you've hit your",
+    "quota exceeded",
+    // Of `You've` and `You’ve`.
+    "ve hit your",
+    "ve reached your",
+    "extra usage",
+    "out of usage",
 ];
 
 const REFUSED: [&str; 6] = [
@@ -343,13 +351,43 @@ pub fn with_reset(
 ) -> (Class, Option<Duration>) {
     let told = || super::reset::wait_told(text, super::retry_after::unix_now(), here);
     match class {
-        Class::RateLimit => (class, retry_after.or_else(told)),
+        // No wait at all says nothing of a reset.
+        Class::RateLimit => (class, retry_after.filter(|wait| !wait.is_zero()).or_else(told).or(retry_after)),
         Class::Quota => match told() {
             Some(wait) => (Class::RateLimit, Some(wait)),
             None => (class, retry_after),
         },
         _ => (class, retry_after),
     }
+}
+
+/// A limit of a plan that names no reset: asked about this seldom.
+const UNTOLD_RESET: Duration = Duration::from_secs(30 * 60);
+
+/// Words of a plan's limit, as opposed to too many requests at once.
+const PLAN_LIMIT: [&str; 12] = [
+    "usage limit",
+    "hour limit",
+    "session limit",
+    "weekly limit",
+    "daily limit",
+    "monthly limit",
+    "hit your limit",
+    "exhausted your",
+    "extra usage",
+    "out of usage",
+    "out of credits",
+    "quota exceeded",
+];
+
+/// The same of what a program printed. A limit of a plan that names no reset is asked about again after a while.
+pub fn with_reset_of_program(class: Class, text: &str) -> (Class, Option<Duration>) {
+    let (class, wait) = with_reset(class, None, text, &TimeZone::system());
+    let lower = text.to_ascii_lowercase();
+    let is_plan =
+        || super::reset::is_notice(text.trim()) || PLAN_LIMIT.iter().any(|words| lower.contains(words));
+    let wait = wait.or_else(|| (class == Class::RateLimit && is_plan()).then_some(UNTOLD_RESET));
+    (class, wait)
 }
 
 /// Whether a refused request may pass if the schema is not asked for natively.

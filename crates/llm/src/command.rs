@@ -15,9 +15,7 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
-
-use super::classify::{Said, classify, with_reset};
+use super::classify::{Said, classify, with_reset_of_program};
 use super::openai::turns;
 use super::reset::is_notice;
 use super::{CallContext, CallError, Class, Health, Provider, Reply, Request, Setup, Usage, one_line, tidy};
@@ -167,9 +165,11 @@ impl Provider for Command {
                 return Err(bad);
             }
         };
-        if is_notice(&text) {
-            let (class, wait) = with_reset(Class::RateLimit, None, &text, &TimeZone::system());
-            let mut error = CallError::new(class, format!("`{}`: {}", self.argv[0], one_line(&text, None)));
+        let printed = if text.trim().is_empty() { last_words(&stderr) } else { text.clone() };
+        if is_notice(&printed) {
+            let (class, wait) = with_reset_of_program(Class::RateLimit, &printed);
+            let mut error =
+                CallError::new(class, format!("`{}`: {}", self.argv[0], one_line(&printed, None)));
             (error.retry_after, error.partial) = (wait, text);
             error.usage.calls = 1;
             return Err(error);
@@ -215,6 +215,9 @@ pub(super) trait Lines {
 
     /// The text so far.
     fn written(&self) -> &str;
+
+    /// Whether the line was there that ends every answer.
+    fn is_whole(&self) -> bool;
 }
 
 impl Heard {
@@ -253,7 +256,7 @@ impl Command {
                     class @ (Class::RateLimit | Class::Quota | Class::Auth | Class::ContextOverflow) => class,
                     _ => Class::ServerError,
                 };
-                let (class, wait) = with_reset(class, None, &printed, &TimeZone::system());
+                let (class, wait) = with_reset_of_program(class, &printed);
                 retry_after = wait;
                 class
             }

@@ -80,7 +80,7 @@ static ZONE: LazyLock<Regex> = LazyLock::new(|| {
 
 static NOTICE: LazyLock<Regex> = LazyLock::new(|| {
     read(
-        r"^(?i)(?:(?:claude|codex|gemini|ai|\d+-hour|session|weekly|monthly|opus|usage|rate)\s+)+limit reached\b|^(?i)you(?:['’]ve| have) (?:hit|reached|exceeded|exhausted) your\b[^.,:;\n]{0,60}\b(?:limits?|capacity|quota)\b",
+        r"^(?i)(?:(?:claude|codex|gemini|ai|\d+-hour|session|daily|weekly|monthly|opus|sonnet|haiku|usage|rate)\s+)+limit reached\b|^(?i)limit reached\s*[·∙|]|^(?i)you(?:['’]ve| have) (?:hit|reached|exceeded|exhausted) your\b[^.,:;\n]{0,60}\b(?:limits?|capacity|quota|budget)\b|^(?i)you['’]re out of (?:extra usage|usage credits|credits)\b|^(?i)your (?:org|organization|workspace) is out of (?:usage|credits)\b",
     )
 });
 /// No notice of a limit has more characters.
@@ -227,7 +227,11 @@ fn at_of(text: &str, now: f64, here: &TimeZone) -> Option<f64> {
         return of_date(&date, today.date(), now, at);
     }
     if let Some(day) = day {
-        return at(today.date().checked_add(Span::new().days(days_until(&day[1], today)?)).ok()?);
+        let (days, is_weekly) = days_until(&day[1], today)?;
+        let on = |days: i64| at(today.date().checked_add(Span::new().days(days)).ok()?);
+        let this = on(days)?;
+        // A day of the week whose time is past is that of the next week.
+        return if is_weekly && this <= now - JUST_OVER { on(days + 7) } else { Some(this) };
     }
     let this = at(today.date())?;
     if this > now - JUST_OVER { Some(this) } else { at(today.date().tomorrow().ok()?) }
@@ -246,17 +250,17 @@ fn of_date(found: &Captures<'_>, today: Date, now: f64, at: impl Fn(Date) -> Opt
     if this > now - 86400.0 { Some(this) } else { at(Date::new(today.year() + 1, month, day).ok()?) }
 }
 
-/// Days until a day of the week, today included.
-fn days_until(day: &str, today: DateTime) -> Option<i64> {
+/// Days until a day, today included, and whether it comes again each week.
+fn days_until(day: &str, today: DateTime) -> Option<(i64, bool)> {
     let day = day.to_ascii_lowercase();
     match day.as_str() {
-        "today" => return Some(0),
-        "tomorrow" => return Some(1),
+        "today" => return Some((0, false)),
+        "tomorrow" => return Some((1, false)),
         _ => {}
     }
     let at =
         ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().position(|name| day.starts_with(name))?;
-    Some((at as i64 - i64::from(today.date().weekday().to_monday_zero_offset())).rem_euclid(7))
+    Some(((at as i64 - i64::from(today.date().weekday().to_monday_zero_offset())).rem_euclid(7), true))
 }
 
 fn time_of(found: &Captures<'_>) -> Option<Time> {
@@ -385,6 +389,9 @@ mod tests {
             ("Try again as an admin", None),
             ("limit resets tomorrow at 2pm UTC", Some(D)),
             ("resets Thursday at 14:00", Some(3.0 * D)),
+            ("Weekly limit reached ∙ resets Mon 3pm", Some(H)),
+            ("Weekly limit reached ∙ resets Mon 9:00am", Some(7.0 * D - 5.0 * H)),
+            ("resets today at 9am", None),
             ("resets 24 Nov at 14:00 GMT+1", Some(23.0 * H)),
             ("resets at midnight UTC", Some(10.0 * H)),
             ("resets Jan 3 at 10am", Some(7.0 * D)),
@@ -417,6 +424,14 @@ mod tests {
             ("5-hour limit reached ∙ resets 1pm", true),
             ("You have exhausted your capacity on this model.", true),
             ("Usage limit reached for gemini-3-pro.\nAccess resets at 4:00 PM CET.", true),
+            ("You're out of extra usage · resets 9pm", true),
+            ("You’re out of usage credits", true),
+            ("Your workspace is out of credits. Add credits to continue.", true),
+            ("Sonnet limit reached · resets 9pm", true),
+            ("Limit reached · resets 2am (America/Toronto) · /upgrade to Max 20x", true),
+            ("You have exhausted your daily quota on this model.", true),
+            ("Limit reached on the third day of the climb.", false),
+            ("You are out of credits: that is what the teller says.", false),
             ("The usage limit is reached in May.", false),
             ("You have reached your goal: the limit of five halls.", false),
             ("You have hit your stride.", false),

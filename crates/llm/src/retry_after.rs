@@ -121,6 +121,7 @@ fn go_duration(text: &str) -> Option<f64> {
                 "s" => 1.0,
                 "m" => 60.0,
                 "h" => 3600.0,
+                "d" => 86400.0,
                 _ => return None,
             };
         rest = &rest[end..];
@@ -178,6 +179,7 @@ mod tests {
             (&[("retry-after", "-5")], None),
             (&[("retry-after", "99999999999")], Some(604_800.0)),
             (&[("x-ratelimit-reset-requests", "6m0s")], Some(360.0)),
+            (&[("x-ratelimit-reset-requests", "1d2h")], Some(93_600.0)),
             (&[("x-ratelimit-reset-requests", "12ms"), ("x-ratelimit-reset-tokens", "1m2.5s")], Some(0.012)),
             (
                 &[

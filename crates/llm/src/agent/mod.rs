@@ -10,7 +10,6 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::classify::{self, Said, classify, rejects_schema};
@@ -24,17 +23,6 @@ use reader::{Found, Reader};
 pub(super) mod reader;
 mod start;
 
-/// A limit of a plan that names no reset: asked about this seldom.
-const UNTOLD_RESET: Duration = Duration::from_secs(30 * 60);
-/// Words of a plan's limit, as opposed to too many requests at once.
-const PLAN_LIMIT: [&str; 6] = [
-    "usage limit",
-    "session limit",
-    "weekly limit",
-    "monthly limit",
-    "hit your limit",
-    "exhausted your capacity",
-];
 /// What agents say where nobody has logged in.
 const NO_LOGIN: [&str; 6] = [
     "not logged in",
@@ -160,10 +148,17 @@ impl Agent {
     /// Why there is no answer, if there is none.
     fn fault(&self, found: &Found, heard: &Heard, native: bool) -> Option<CallError> {
         let exited = heard.status.success();
-        // One that is printed as the answer of an agent that says all went well.
-        let notice = found.answer.clone().filter(|answer| found.error.is_none() && is_notice(answer));
-        let told_error = found.error.clone().or_else(|| notice.clone());
         let stderr = super::command::last_words(&heard.stderr);
+        // One that is printed as the answer of an agent that says all went well, or in its place.
+        let printed = found.answer.clone().or_else(|| (!found.is_whole).then(|| stderr.clone()));
+        let notice = printed.filter(|printed| found.error.is_none() && is_notice(printed));
+        let told_error = found.error.clone().or_else(|| notice.clone());
+        if exited
+            && told_error.is_none()
+            && let Some(damage) = found.damage
+        {
+            return Some(CallError::new(Class::BadData, format!("`{}`: {damage}", self.program[0])));
+        }
         if exited
             && told_error.is_none()
             && let Some(unread) = &found.unread
@@ -204,14 +199,13 @@ impl Agent {
             _ => classify(found.http_status.or_else(|| status_in(&lower)), &told, None, false),
         };
         let text = format!("{said}\n{}", found.limit);
-        let (class, wait) = classify::with_reset(class, None, &text, &TimeZone::system());
-        let is_plan = class == Class::RateLimit && PLAN_LIMIT.iter().any(|words| lower.contains(words));
+        let (class, wait) = classify::with_reset_of_program(class, &text);
         if native && class != Class::RateLimit && rejects_schema(None, &told) {
             self.schema_in_words.store(true, Ordering::Relaxed);
             error.adapted = true;
         }
         error.class = class;
-        error.retry_after = wait.or(is_plan.then_some(UNTOLD_RESET));
+        error.retry_after = wait;
         let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         error.message = format!("`{}` ended with {how}: {}", self.program[0], one_line(last, None)).into();
         error.code = Some(how);

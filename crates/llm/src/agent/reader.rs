@@ -32,6 +32,8 @@ pub(crate) struct Found {
     pub(super) is_whole: bool,
     /// What cannot be read: the line that is to end the answer, or, if no line is known, the first one.
     pub(super) unread: Option<String>,
+    /// What is wrong with a line that may have held a piece of the answer.
+    pub(super) damage: Option<&'static str>,
     /// A line was of a known type.
     is_known: bool,
 }
@@ -103,7 +105,8 @@ impl Reader {
                     let said = (!said.is_empty()).then(|| said.join("; "));
                     found.error = result.or(said).or(subtype).or_else(|| Some(without_words(line)));
                 } else {
-                    found.unread = None;
+                    // The whole answer is in this line.
+                    (found.unread, found.damage) = (None, None);
                     let structured = &line["structured_output"];
                     found.answer = if structured.is_null() { result } else { Some(structured.to_string()) };
                 }
@@ -185,11 +188,16 @@ impl Reader {
 
 impl Lines for Reader {
     fn take(&mut self, bytes: &[u8]) -> String {
+        // What was there has no end of a line.
+        let mut look = self.rest.len();
         self.rest.extend_from_slice(bytes);
         let mut new = String::new();
         let mut from = 0;
-        while let Some(end) = self.rest[from..].iter().position(|byte| *byte == b'\n') {
-            let bytes = &self.rest[from..from + end];
+        while let Some(end) = self.rest[look..].iter().position(|byte| *byte == b'\n') {
+            let bytes = &self.rest[from..look + end];
+            if std::str::from_utf8(bytes).is_err() {
+                self.found.damage = Some("a line of its output is not valid UTF-8");
+            }
             let line: Value = serde_json::from_slice(bytes).unwrap_or_default();
             match line["type"].is_string() {
                 true => {
@@ -203,10 +211,12 @@ impl Lines for Reader {
                 false => {}
             }
             self.line(&line, &mut new);
-            from += end + 1;
+            from = look + end + 1;
+            look = from;
         }
         self.rest.drain(..from);
         if self.rest.len() > LINE {
+            self.found.damage = Some("a line of its output is longer than 8 MiB");
             self.rest.clear();
         }
         self.found.written.push_str(&new);
@@ -215,6 +225,10 @@ impl Lines for Reader {
 
     fn written(&self) -> &str {
         &self.found.written
+    }
+
+    fn is_whole(&self) -> bool {
+        self.found.is_whole
     }
 }
 

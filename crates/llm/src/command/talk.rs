@@ -14,6 +14,9 @@ use super::super::{CallContext, CallError, Class, tidy};
 use super::group::{GRACE, Group};
 use super::{Command, Heard, Lines, STDERR_CAP, last_words};
 
+/// How long one is silent after the last line of its answer before it is ended: agents were seen to hang there for ever.
+const HANGS: Duration = Duration::from_secs(10);
+
 /// What has gone to and fro.
 struct Talk<'a> {
     started: Instant,
@@ -42,6 +45,13 @@ impl<'a> Talk<'a> {
             text: String::new(),
             detector: Detector::default(),
         }
+    }
+}
+
+impl Talk<'_> {
+    /// Whether all of the answer is there, though the program still runs.
+    fn has_answer(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.is_whole())
     }
 }
 
@@ -103,9 +113,17 @@ impl Command {
         let mut exited: Option<(ExitStatus, Instant)> = None;
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            self.watch(talk, context)?;
             if exited.is_none() {
                 exited = group.try_wait().map_err(broken)?.map(|status| (status, Instant::now()));
+            }
+            let in_time = match self.watch(talk, context) {
+                // It is paid for.
+                Err(error) if error.class == Class::Timeout && talk.has_answer() => false,
+                watched => watched.map(|()| true)?,
+            };
+            if exited.is_none() && talk.has_answer() && (!in_time || talk.last.elapsed() >= HANGS) {
+                group.end();
+                return Ok(ExitStatus::default());
             }
             if let Some((status, at)) = exited {
                 // Something the program left running may hold the pipes open; it has had its time.
