@@ -23,6 +23,7 @@ use planexe_build::run_loop::Stopped;
 use planexe_llm::keys;
 use planexe_pipeline::manifest::run::RunFile;
 use planexe_pipeline::open::{self, OpenError, Opened};
+use planexe_query::model_choice::parked;
 use planexe_query::watch::{Changes, Eyes, Watched, programs};
 use planexe_store::control::{Controls, Passed};
 use planexe_store::parked::ParkedModel;
@@ -333,8 +334,9 @@ impl Watch<'_> {
         self.full = free.map(|free| (run.to_owned(), free));
         let stopped = ended.as_ref().and_then(|ended| ended.stopped);
         let waits = stopped == Some(Stopped::UsageLimit);
-        let parked = if waits { opened.store.read_parked() } else { Vec::new() };
-        self.reset = parked.iter().filter_map(ParkedModel::until).min();
+        let first = || parked(&opened.project, &opened.store).iter().filter_map(ParkedModel::until).min();
+        // Where none is left, the reset has just come.
+        self.reset = waits.then(|| first().unwrap_or_else(SystemTime::now));
         if stopped == Some(Stopped::Batch) {
             self.reset = SystemTime::now().checked_add(BATCHES);
         }

@@ -12,7 +12,7 @@ use planexe_engine::scheduler::{Engine, Mode, Options, Resolution};
 use planexe_engine::staleness::Decision;
 use planexe_pipeline::open::Opened;
 use planexe_query::dry_run::{Look, Survey, survey};
-use planexe_query::model_choice::{asks, parked_for};
+use planexe_query::model_choice::{self, asks, parked_for};
 use planexe_query::resume::resume_view;
 use planexe_query::simulate::{self, Past};
 use planexe_query::task_state::{self as standing, Standing, reasons, reasons_now};
@@ -234,16 +234,18 @@ fn view(session: &Session, opened: &Opened, survey: &Survey) -> PlanView {
 
 /// The parked models without which something that would run cannot be asked for.
 fn parked(opened: &Opened, view: &PlanView, graph: &Graph) -> Vec<ParkedView> {
-    let all = opened.store.read_parked();
+    let project = &opened.project;
+    let all = model_choice::parked(project, &opened.store);
     if all.is_empty() {
         return Vec::new();
     }
-    let asks = |task: &&PlanTask| !task.kept_answer;
-    let ids = view.levels.iter().flatten().filter(asks).filter_map(|task| graph.find(&task.task));
     let mut waited: Vec<&ParkedModel> = Vec::new();
-    for model in ids.flat_map(|id| parked_for(&opened.project, &all, opened.project.spec(&graph[id]))) {
-        if !waited.contains(&model) {
-            waited.push(model);
+    for task in view.levels.iter().flatten() {
+        let Some(id) = graph.find(&task.task) else { continue };
+        for model in parked_for(project, &all, project.spec(&graph[id]), task.kept_answer) {
+            if !waited.contains(&model) {
+                waited.push(model);
+            }
         }
     }
     waited.into_iter().map(parked_view).collect()

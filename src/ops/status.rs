@@ -135,7 +135,7 @@ pub fn view(session: &Session, opened: &Opened, seen: &Seen) -> StatusView {
         eta_s: seen.eta_s,
         cost_usd: calls.cost_usd,
         quality_summary: QualitySummary::from_tasks(&tasks),
-        parked: store.read_parked().iter().map(parked_view).collect(),
+        parked: planexe_query::model_choice::parked(project, store).iter().map(parked_view).collect(),
         batches: store
             .batches_under_way()
             .into_iter()

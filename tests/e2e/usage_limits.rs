@@ -221,14 +221,22 @@ fn a_forged_or_foreign_list_parks_nothing_for_long() {
     let space = limited(&server, 3, 1);
     space.run(&["build"]).exits(3);
     assert_eq!(server.total(), 2);
-    // Another server under the same name is another model.
+    // Another server under the same name is another model, to all who tell of it.
     let other = FakeLlm::new();
     let text = space.read("pipeline.toml");
     space.edit("pipeline.toml", &server.base_url(), &other.base_url());
-    space.build();
+    assert!(space.report()["parked"].is_null());
+    space.run(&["build", "-n"]).exits(0).says_nothing_of(&["takes no calls"]);
+    space.run(&["explain", "t2"]).exits(0).says_nothing_of(&["takes no calls"]);
+    space.run(&["build", "t1"]).exits(0);
+    assert_eq!((server.total(), other.total()), (2, 1));
+    // Nor is one forgotten for the limit of the other.
+    other.script(|_| used_up(vec![("retry-after", "3600".into())], "used up"));
+    space.run(&["build"]).exits(3);
+    space.write("pipeline.toml", &text);
+    space.run(&["build"]).exits(3);
     assert_eq!((server.total(), other.total()), (2, 2));
     // A list that cannot be read parks none.
-    space.write("pipeline.toml", &text);
     for file in ["{", "{\"schema\":1,\"models\":[{\"model\":\"fake\"}]}"] {
         space.write(".planexe/parked.json", file);
         assert!(space.report()["parked"].is_null(), "{file}");
@@ -249,6 +257,25 @@ fn a_task_with_another_model_goes_there_and_stays() {
     space.run(&["build"]).exits(3);
     assert_eq!((server.total(), second.total()), (2, 1));
     assert!(space.is_done("t4.txt"));
+}
+
+#[test]
+fn what_waits_for_the_model_of_its_evaluator_says_so() {
+    let (server, judge) = (FakeLlm::new(), FakeLlm::new());
+    judge.script(|_| used_up(vec![("retry-after", "3600".into())], "used up"));
+    let space = limited(&server, 0, 9);
+    let tables = format!(
+        "[models.judge]\napi = \"openai\"\nbase_url = \"{}\"\nmodel = \"j\"\nretry = {{ wait = \"1s\" }}\n{}[task.t0.eval]\nprompt = \"TASK=judge\\n{{{{ answer }}}}\"\nmodel = \"judge\"\n",
+        judge.base_url(),
+        tasks(1)
+    );
+    space.write("pipeline.toml", space.read("pipeline.toml") + &tables);
+    for _ in 0..2 {
+        space.run(&["build"]).exits(3).says(&["usage limit of `judge`"]);
+        assert_eq!((server.total(), judge.total()), (1, 1));
+    }
+    assert_eq!(space.run(&["build", "-n", "--json"]).exits(0).json()["parked"][0]["model"], "judge");
+    space.run(&["explain", "t0"]).exits(0).says(&["wait until", "judge takes no calls before that"]);
 }
 
 /// A run whose tasks ask a first model and then a second, each with a limit for so many seconds.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::dry_run::Survey;
-use crate::model_choice::{asks, parked_for};
+use crate::model_choice::{asks, parked, parked_for};
 use crate::task_state::{self as standing, Standing};
 use planexe_base::record::{Digest, Done, Imported, Marker, State};
 use planexe_base::style;
@@ -92,9 +92,9 @@ pub fn explain(sources: &Sources<'_>, id: TaskId, server: Server) -> ExplainView
         let imported = imported(store, &judgement.marker, task);
         explained.next = next(project, task, spec, judgement, imported.as_ref());
         let kept = judgement.prepared.as_ref().is_some_and(|prepared| prepared.has_answer(false));
-        let parked = if kept { Vec::new() } else { store.read_parked() };
+        let parked = parked(project, store);
         // The first to be over: it is asked then.
-        let waits = parked_for(project, &parked, spec);
+        let waits = parked_for(project, &parked, spec, kept);
         if let Some(model) = waits.into_iter().min_by(|one, other| one.until_utc.cmp(&other.until_utc)) {
             let until = planexe_ui::views::time(&model.until_utc);
             explained

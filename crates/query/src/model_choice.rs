@@ -2,9 +2,11 @@
 
 use planexe_base::record::State;
 use planexe_build::check_staleness::Judgement;
+use planexe_build::runner::providers::id_of;
 use planexe_llm::retry::Budgets;
 use planexe_pipeline::manifest::tiers::tier_of;
 use planexe_pipeline::project::{Project, Spec};
+use planexe_store::Store;
 use planexe_store::parked::ParkedModel;
 use planexe_ui::views::{AskedModel, Asks, By, Marks};
 
@@ -63,11 +65,26 @@ fn left_by(judgement: Option<&Judgement>) -> Option<Budgets> {
     serde_json::from_value(budgets).ok()
 }
 
+/// The models of a pipeline that are parked. Another server, model or key under the same name is another model.
+pub fn parked(project: &Project, store: &Store) -> Vec<ParkedModel> {
+    let is_of = |model: &ParkedModel| {
+        project.endpoints.iter().any(|endpoint| endpoint.name == model.model && id_of(endpoint) == model.id)
+    };
+    store.read_parked().into_iter().filter(is_of).collect()
+}
+
 /// The parked models that a task waits for: those of a prompt or of its evaluator where all it may ask are parked, and the
-/// one of its program's calls.
-pub fn parked_for<'p>(project: &Project, parked: &'p [ParkedModel], spec: &Spec) -> Vec<&'p ParkedModel> {
+/// one of its program's calls. `kept`: only its evaluator is asked.
+pub fn parked_for<'p>(
+    project: &Project,
+    parked: &'p [ParkedModel],
+    spec: &Spec,
+    kept: bool,
+) -> Vec<&'p ParkedModel> {
     let one = |at: usize| parked.iter().find(|model| model.model == project.endpoints[at].name);
     let all = |models: &[usize]| models.iter().map(|&at| one(at)).collect::<Option<Vec<_>>>();
-    let prompts = spec.prompts().filter_map(|prompt| all(&prompt.models)).flatten();
+    let answered = kept && spec.recipe.prompt().is_some();
+    let asked = spec.prompts().skip(usize::from(answered));
+    let prompts = asked.filter_map(|prompt| all(&prompt.models)).flatten();
     prompts.chain(spec.calls().and_then(|calls| one(calls.endpoint))).collect()
 }

@@ -26,6 +26,7 @@ use planexe_pipeline::project::Project;
 use planexe_store::Store;
 use planexe_store::control::Controls;
 use planexe_store::null_build::UpToDate;
+use planexe_store::parked::ParkedModel;
 use planexe_ui::progress::Sink;
 
 use attempts::{Attempt, Attempts};
@@ -86,6 +87,8 @@ pub struct Build<'a> {
     attempts: Attempts,
     servers: Servers,
     parked: Parked,
+    /// Models that others were told are parked.
+    others_parked: Vec<ParkedModel>,
     /// Since when there is nothing to do but wait for batches.
     batched: Option<Instant>,
     callers: Callers,
@@ -156,6 +159,7 @@ impl<'a> Build<'a> {
             attempts: Attempts::new(slots),
             servers: Servers::default(),
             parked: Parked::default(),
+            others_parked: Vec::new(),
             batched: None,
             callers: Callers::default(),
             inbox,

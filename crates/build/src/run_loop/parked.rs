@@ -70,7 +70,10 @@ impl Build<'_> {
         let doubted = self.wanted.before_reset;
         for noted in self.ctx.store.read_all_parked() {
             let is_it = |endpoint: &Endpoint| endpoint.name == noted.model && id_of(endpoint) == noted.id;
-            let Some(endpoint) = self.project.endpoints.iter().position(is_it) else { continue };
+            let Some(endpoint) = self.project.endpoints.iter().position(is_it) else {
+                self.others_parked.push(noted);
+                continue;
+            };
             let left = noted.left().unwrap_or_default();
             let Some(until) = SystemTime::now().checked_add(left) else { continue };
             let park = Park {
@@ -146,7 +149,9 @@ impl Build<'_> {
                 message: park.why.clone(),
             }
         });
-        if let Err(error) = self.ctx.store.write_parked(noted.collect()) {
+        // Those of another profile, or of a pipeline that was edited, are none of this build's; they stay until their reset.
+        let others = self.others_parked.iter().filter(|other| other.left().is_some()).cloned();
+        if let Err(error) = self.ctx.store.write_parked(noted.chain(others).collect()) {
             self.break_off(error);
         }
     }
