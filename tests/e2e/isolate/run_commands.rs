@@ -388,6 +388,25 @@ out=$1; shift "$n"; echo "$1" > "$out"
 test "$1" != bad
 "#;
 
+/// What was put in the place of a committed file goes before the result is judged, and is there again in the next round.
+#[test]
+fn each_round_sees_an_input_that_is_edited_and_not_committed() {
+    let judge =
+        "if grep -q 'edited twice' $in; then echo '{\"score\": 0.9}'; else echo '{\"score\": 0.2}'; fi";
+    let space = repository(&eval(judge).replace("max_rounds = 1", "max_rounds = 2"));
+    space.write("agent.sh", "echo ran >> \"$RAN\"\ncat plan.txt >> src/a.txt\necho $(cat plan.txt) $(test $(wc -l < \"$RAN\") = 2 && echo twice) > \"$2\"\n");
+    commit(&space, "an agent that reads the plan");
+    space.write("plan.txt", "edited\n");
+    space.build().says(&["round 2 of 2"]);
+    assert_eq!((ran(&space), space.read("notes.md")), (2, "edited twice\n".into()));
+    // The plan itself is in no commit.
+    assert_eq!(git(&space, &["show", "main:plan.txt"]), "a plan");
+    assert_eq!(space.read("src/a.txt"), "a\nedited\nedited\n");
+    assert_eq!(git(&space, &["status", "--porcelain"]), " M plan.txt");
+    assert_nothing_left(&space);
+    assert_idle(&space);
+}
+
 #[test]
 fn the_best_round_of_refinement_is_what_is_merged() {
     for (scores, best, score, failures) in [

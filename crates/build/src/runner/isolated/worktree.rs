@@ -193,6 +193,8 @@ impl Worktree {
         let place = &isolation(ctx)?.place;
         let mut at_work = self.lane.at_work.take().unwrap_or_default();
         let mut missing: Vec<(String, String, Digest)> = Vec::new();
+        let copied = at_work.copied.iter().filter(|copied| copied.tracked);
+        let hidden = self.hidden(copied.map(|copied| copied.path.as_str()))?;
         for record in job.prepared.records() {
             let Some(path) = place.in_repository(&record.path) else { continue };
             let target = self.root.join(&path);
@@ -203,7 +205,10 @@ impl Worktree {
             };
             let now = if there { fs::if_content(fs::linked::hash_file(&target))? } else { None };
             let same = now.is_some_and(|(digest, _)| digest == record.blake3);
-            let brought = there && at_work.copied.iter().any(|copied| copied.path == path);
+            // What an attempt before took back at its end, before its evaluator was asked, is the file of the commit again.
+            let is_here =
+                |copied: &Copied| copied.path == path && (!copied.tracked || hidden.contains(&path));
+            let brought = there && at_work.copied.iter().any(is_here);
             if same || brought {
                 continue;
             }
@@ -235,7 +240,7 @@ impl Worktree {
             fs::rename(&temp, &target, Durability::Unsynced)?;
         }
         let hidden: Vec<&String> =
-            missing.iter().map(|(_, path, _)| path).filter(|path| tracked.contains(*path)).collect();
+            at_work.copied.iter().filter(|copied| copied.tracked).map(|copied| &copied.path).collect();
         self.each("update-index", &["--skip-worktree"], &hidden)?;
         at_work.task.clone_from(&job.task.name);
         at_work.decision_id.clone_from(&job.prepared.decision_id);
@@ -250,10 +255,24 @@ impl Worktree {
 
     /// Those of some paths that the index of the worktree has.
     fn tracked<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Result<HashSet<String>, GitError> {
+        Ok(self.listed("-z", paths)?.into_iter().collect())
+    }
+
+    /// Those of some paths that git is told to leave alone, since they are not as committed.
+    fn hidden<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Result<HashSet<String>, GitError> {
+        let listed = self.listed("-vz", paths)?;
+        Ok(listed.iter().filter_map(|line| line.strip_prefix("S ")).map(str::to_owned).collect())
+    }
+
+    fn listed<'p>(
+        &self,
+        options: &str,
+        paths: impl Iterator<Item = &'p str>,
+    ) -> Result<Vec<String>, GitError> {
         let paths: Vec<String> = paths.map(|path| format!(":(top,literal){path}")).collect();
-        let mut all = HashSet::new();
+        let mut all = Vec::new();
         for some in paths.chunks(PATHS) {
-            let words = ["ls-files", "-z", "--full-name", "--"].into_iter().map(str::to_owned);
+            let words = ["ls-files", options, "--full-name", "--"].into_iter().map(str::to_owned);
             all.extend(self.git.names(&words.chain(some.iter().cloned()).collect::<Vec<_>>())?);
         }
         Ok(all)
