@@ -223,6 +223,7 @@ impl Store {
     /// stay where they are until there are new ones. Under the lock.
     pub fn begin_anew(&self, task: &str, first: &str) -> Result<(), FsError> {
         self.calls().discard(task).map_err(|error| error.within(&self.run_dir))?;
+        self.give_up_jobs(task)?;
         self.spend_candidate(task)?;
         if let StatusRead::Valid(mut status) = self.read_status(first) {
             // Done without a marker means a fresh draw; anything else begins from the beginning.

@@ -268,6 +268,11 @@ impl Store {
         Ok(jobs)
     }
 
+    /// The task is made anew, or not at all: what an executor has of it is to end, and no build takes its result.
+    pub fn give_up_jobs(&self, task: &str) -> Result<(), FsError> {
+        self.jobs_of(task)?.iter().filter(|files| !files.is_asked_to_end()).try_for_each(JobFiles::ask_to_end)
+    }
+
     /// Jobs of all tasks, for people: those that cannot be read are passed over.
     pub fn jobs(&self) -> Vec<JobFiles> {
         let folder = self.planexe_dir().join("jobs");

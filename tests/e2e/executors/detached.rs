@@ -1,6 +1,6 @@
 //! `detached`: an attempt that goes on when planexe ends, is taken up by the next build, and is believed once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -38,6 +38,12 @@ fn job(space: &Space) -> PathBuf {
     let job = jobs.next().expect("a job").expect("a job").path();
     assert!(jobs.next().is_none(), "more than one job");
     job
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 fn supervisor(space: &Space) -> Pid {
@@ -227,6 +233,67 @@ fn an_edit_ends_it_and_what_it_writes_is_not_believed() {
     build.wait().exits(0);
     assert_eq!(space.read("long.txt"), "Another plan.\n");
     space.assert_nothing_to_do(&server);
+}
+
+/// Whoever wants a task made again wants no result of what was begun before.
+#[test]
+fn what_is_to_be_made_again_is_not_taken_up() {
+    for (command, build, ended) in [
+        (&["clean", "long", "-y"][..], &["build"][..], false),
+        (&["retry", "long"], &["build"], false),
+        (&["retry", "long"], &["build"], true),
+        (&["status"], &["build", "-B"], false),
+        (&["status"], &["build", "-B"], true),
+    ] {
+        let server = FakeLlm::new();
+        let space = waits();
+        let first = space.spawn(&["build"]);
+        begun(&space, 1);
+        let own = supervisor(&space);
+        first.kill9();
+        if ended {
+            space.write("go", "");
+            until("its result", || job(&space).join("result.json").exists().then_some(()));
+        }
+        space.run(command).exits(0);
+        let second = space.spawn(build);
+        begun(&space, 2);
+        if !ended {
+            gone(own);
+        }
+        space.write("go", "");
+        let out = second.wait().exits(0);
+        assert!(!out.stderr.contains("on `detached`"), "{command:?} {build:?}: {out}");
+        assert_eq!((space.tally("starts"), space.read("long.txt")), (2, "A plan.\n".to_owned()));
+        no_job_is_left(&space);
+        space.assert_nothing_to_do(&server);
+    }
+}
+
+#[test]
+fn what_is_begun_of_an_item_that_is_gone_ends() {
+    let space = Space::new();
+    space.write(
+        "pipeline.toml",
+        "[task.each]\nforeach = { file = \"items.json\" }\nexecutor = \"detached\"\noutputs = [\"each/{{ key }}.txt\"]\n\
+         command = \"echo >> ../starts.log; until test -e go || ! test -e pipeline.toml; do sleep 0.02; done; echo $key > $out\"\n",
+    );
+    space.write("items.json", "[\"a\", \"b\"]");
+    let build = space.spawn(&["build"]);
+    begun(&space, 2);
+    build.kill9();
+    space.write("items.json", "[\"a\"]");
+    let build = space.spawn(&["build"]);
+    // Nobody says go.
+    let ended = || {
+        let jobs: Vec<_> = walk(&space.path(".planexe/jobs"));
+        (jobs.iter().filter(|path| path.ends_with("result.json")).count() == 1).then_some(())
+    };
+    until("b to end", ended);
+    space.write("go", "");
+    build.wait().exits(0);
+    assert_eq!(space.tally("starts"), 2);
+    space.run(&["build", "-q"]).exits(0);
 }
 
 #[test]

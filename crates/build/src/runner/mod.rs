@@ -257,6 +257,7 @@ fn begin(ctx: &BuildContext, job: &mut Job) -> Result<(), FsError> {
     }
     if std::mem::take(&mut job.redraw) {
         ctx.store.calls().discard(&name)?;
+        ctx.store.give_up_jobs(&name)?;
     }
     if let (true, Some(first)) = (std::mem::take(&mut job.withdraw), job.task.outputs.first()) {
         let late = spec.is_synced_late();

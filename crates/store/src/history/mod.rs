@@ -241,6 +241,7 @@ impl Store {
         let built = outputs.first().is_some_and(|first| {
             self.read_done(first) != Marker::Missing || self.read_status(first) != StatusRead::Missing
         });
+        self.give_up_jobs(task)?;
         if why == Why::Cleaned {
             self.calls().discard(task).map_err(within)?;
             self.give_up_batched(task)?;

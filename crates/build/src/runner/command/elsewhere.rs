@@ -57,7 +57,6 @@ pub(super) fn open<'a>(ctx: &'a BuildContext, job: &Job) -> Result<Option<Place<
     let is_ours = |files: &JobFiles| -> Result<bool, FsError> {
         Ok(files.job.executor == executor.name
             && files.job.decision_id == job.prepared.decision_id
-            && !job.redraw
             && !files.is_revoked()
             && !files.is_asked_to_end()
             && files.result()?.is_none_or(|result| result.end != ProcessEnd::Cancelled))
