@@ -57,7 +57,7 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
         return nothing(session, store);
     }
     // With `--build` the answer is that of the build, unless another one makes it.
-    let build_runs = taken_up != TakenUp::No;
+    let build_runs = matches!(taken_up, TakenUp::Yes | TakenUp::Asked);
     if session.globals.json && (build_runs || !args.build) {
         let pending = taken_up == TakenUp::Asked;
         session.print_answer(store.run_dir(), &View { done: !args.dry_run, tasks, build_runs, pending })?;
@@ -72,6 +72,7 @@ pub fn run(session: &Session, args: &RetryArgs) -> Result<u8, Error> {
         TakenUp::Asked => session.say(
             "the running build does not answer at the moment: it continues with it when it does (was it suspended? `fg`)",
         ),
+        TakenUp::Left => session.say("the running build is past it: it is retried by the next one"),
         TakenUp::No => {}
     }
     if build_runs {

@@ -193,6 +193,10 @@ pub(super) fn retry(context: &Context<'_>, of: Retry) -> Result<Value, ToolError
             "state": "running",
             "message": "the running build does not answer at the moment (was it suspended?): it continues with it when it does",
         }),
+        (TakenUp::Left, _) => json!({
+            "state": "running",
+            "message": "the running build is past it: it is retried by the next one, which `plan_resume` starts once this one has ended",
+        }),
         (TakenUp::No, true) => begin(server, &plan)?,
         (TakenUp::No, false) => {
             answer["next"] = json!("`plan_resume` builds");

@@ -26,6 +26,8 @@ pub enum TakenUp {
     Yes,
     /// The running build, once it looks: it does not at the moment.
     Asked,
+    /// The build after the one that runs, which is past it.
+    Left,
     /// The next build.
     No,
 }
@@ -40,9 +42,13 @@ fn ask_build(opened: &Opened, chosen: &[Unit]) -> Result<TakenUp, Error> {
     loop {
         // Asked for first: what a build does as its last is still seen.
         let runs = building(&opened.store).is_some();
+        let left = store.left_retries();
         let asked = store.asked_retries();
         if !chosen.iter().any(|unit| asked.contains(&unit.name)) {
             return Ok(TakenUp::Yes);
+        }
+        if runs && chosen.iter().all(|unit| left.contains(&unit.name) || !asked.contains(&unit.name)) {
+            return Ok(TakenUp::Left);
         }
         if !runs {
             return Ok(TakenUp::No);

@@ -338,6 +338,49 @@ fn a_request_to_try_anew_that_comes_too_late_is_carried_out_all_the_same() {
     space.assert_nothing_to_do(&server);
 }
 
+/// The items are known, and a fan-out is not spread out twice in one build: whoever asks is told so, and nobody says
+/// that the build that runs goes on with it.
+#[test]
+fn what_the_running_build_is_past_is_left_to_the_next_one() {
+    for by_hand in [false, true] {
+        let server = FakeLlm::new();
+        let space = space(
+            &server,
+            r#"
+[task.list]
+inputs = ["plan.txt"]
+outputs = ["list.json"]
+command = "echo ran >> ran.log; echo '[\"x\"]' > $out"
+
+[task.each]
+foreach = { file = "list.json" }
+outputs = ["each/{{ key }}.txt"]
+prompt = "TASK={{ item }}\nThink."
+"#,
+        );
+        server.hold("x");
+        let build = space.spawn(&["build"]);
+        server.wait_for_call("x");
+        if by_hand {
+            space.write(".planexe/retry/list", "");
+            until("the build to say that it is past it", || build.stderr().contains("past it").then_some(()));
+        } else {
+            let out = space.run(&["retry", "list", "--json"]).exits(0).json();
+            assert_eq!((&out["tasks"][0], &out["build_runs"]), (&"list".into(), &false.into()), "{out:#}");
+            let out = space.run(&["retry", "list"]).exits(0).says(&["the running build is past it"]);
+            assert!(!out.stderr.contains("continues with it"), "{out}");
+            // It would have to wait for the one that runs.
+            space.run(&["retry", "list", "--build"]).exits(75);
+        }
+        server.release("x");
+        build.wait().exits(0).says(&["retried by the next build"]);
+        assert_eq!((space.read("ran.log").lines().count(), server.count("x")), (1, 1));
+        space.build().says(&["retried"]);
+        assert_eq!((space.read("ran.log").lines().count(), server.count("x")), (2, 1));
+        space.assert_nothing_to_do(&server);
+    }
+}
+
 #[test]
 fn what_was_up_to_date_when_the_build_began_can_be_made_anew_in_it() {
     let server = FakeLlm::scripted(|request| format!("Draw {} of {}.", request.nth, request.task).into());

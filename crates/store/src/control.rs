@@ -100,7 +100,8 @@ impl Controls {
                 self.told.insert(passed.task.clone(), passed);
             }
         }
-        found.extend(retries(&self.dir).into_values().map(Control::Retry));
+        let asked = retries(&self.dir).into_values().filter(|asked| !asked.left);
+        found.extend(asked.map(|asked| Control::Retry(asked.task)));
         found
     }
 
@@ -150,8 +151,18 @@ fn read_passed(dir: &Path, file: &Path) -> Option<Passed> {
     Seal::to_check(dir.parent()?, PASSED)?.unsealed(&fs::read_capped(file, 1 << 16).ok()?)
 }
 
+/// A task that is to be made anew.
+struct Retry {
+    task: String,
+    /// The build that runs cannot: the next one does.
+    left: bool,
+}
+
+/// What stands below the name of a task that a build leaves to the next one.
+const LEFT: &str = "left to the next build";
+
 /// Tasks that are to be made anew, by the files that say so. One made by hand may be empty, with the task for a name.
-fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
+fn retries(dir: &Path) -> BTreeMap<PathBuf, Retry> {
     let dir = dir.join("retry");
     let mut found = BTreeMap::new();
     for (name, kind) in fs::list_dir(&dir).unwrap_or_default() {
@@ -162,10 +173,16 @@ fn retries(dir: &Path) -> BTreeMap<PathBuf, String> {
         let Some(name) = name.to_str().filter(|name| !fs::is_temp_name(name)) else { continue };
         // What cannot be read names nobody yet.
         let Ok(text) = fs::read_capped(&path, 1 << 16) else { continue };
-        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        let text = String::from_utf8_lossy(&text);
+        let text = text.trim();
+        let (task, left) = match text.strip_suffix(LEFT) {
+            Some(task) => (task.trim_end(), true),
+            None => (text, false),
+        };
         // What says something else is no marker, and not ours to remove.
-        if text.is_empty() || text == name || task_dir_name(&text) == name {
-            found.insert(path.clone(), if text.is_empty() { name.to_owned() } else { text });
+        if task.is_empty() || task == name || task_dir_name(task) == name {
+            let task = if task.is_empty() { name } else { task }.to_owned();
+            found.insert(path.clone(), Retry { task, left });
         }
     }
     found
@@ -208,12 +225,26 @@ impl Store {
 
     /// Tasks that somebody wants made anew and no build has taken up yet.
     pub fn asked_retries(&self) -> Vec<String> {
-        retries(&self.planexe_dir()).into_values().collect()
+        retries(&self.planexe_dir()).into_values().map(|asked| asked.task).collect()
+    }
+
+    /// Those of them that the running build leaves to the next one.
+    pub fn left_retries(&self) -> Vec<String> {
+        let left = retries(&self.planexe_dir()).into_values().filter(|asked| asked.left);
+        left.map(|asked| asked.task).collect()
+    }
+
+    /// The running build cannot make the task anew: what was asked of it is asked of the next one.
+    pub fn leave_retry(&self, task: &str) -> Result<(), FsError> {
+        for (path, _) in retries(&self.planexe_dir()).iter().filter(|(_, asked)| asked.task == task) {
+            fs::write_atomic(path, format!("{task}\n{LEFT}\n").as_bytes(), Durability::Unsynced)?;
+        }
+        Ok(())
     }
 
     /// The task is made anew: nobody asks for it any more.
     pub fn clear_retry(&self, task: &str) -> Result<(), FsError> {
-        for (path, _) in retries(&self.planexe_dir()).iter().filter(|(_, asked)| *asked == task) {
+        for (path, _) in retries(&self.planexe_dir()).iter().filter(|(_, asked)| asked.task == task) {
             fs::remove(path)?;
         }
         Ok(())
@@ -309,6 +340,27 @@ mod tests {
         store.ask_retry("t").unwrap();
         fs::make_dirs(&store.planexe_dir().join("retry/u"), Durability::Unsynced).unwrap();
         assert_eq!(store.asked_retries(), ["t"]);
+    }
+
+    #[test]
+    fn what_is_left_to_the_next_build_is_not_asked_of_this_one_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let mut controls = Controls::new(&store);
+        store.ask_retry("t[a b]").unwrap();
+        let asked = [Control::Pause(false), Control::Retry("t[a b]".into())];
+        assert_eq!((controls.look(), store.left_retries()), (asked.to_vec(), Vec::new()));
+        store.leave_retry("t[a b]").unwrap();
+        assert_eq!(controls.look(), asked[..1]);
+        assert_eq!(
+            (store.asked_retries(), store.left_retries()),
+            (vec!["t[a b]".into()], vec!["t[a b]".into()])
+        );
+        // Asked once more, since what hindered it may be over.
+        store.ask_retry("t[a b]").unwrap();
+        assert_eq!(controls.look(), asked);
+        store.clear_retry("t[a b]").unwrap();
+        assert_eq!(store.asked_retries(), [""; 0]);
     }
 
     #[test]

@@ -212,25 +212,25 @@ impl Build<'_> {
             }
             return;
         };
+        let Some(reopened) = self.engine.reopen(id) else {
+            // Who asked looks whether it is taken up, and is told that it is not.
+            if let Err(error) = self.ctx.store.leave_retry(name) {
+                return self.break_off(error);
+            }
+            return self.ctx.note(Some(name), true, "retried by the next build: this one is past it");
+        };
         if !self.begin_anew(name, &first) {
             return;
         }
-        match self.engine.reopen(id) {
-            Some(reopened) => {
-                for (task, settled) in &reopened.settled {
-                    self.take_back_end(*task, *settled);
-                }
-                for task in reopened.running {
-                    if let Some(attempt) = self.attempts.at_work(task) {
-                        attempt.cancel(EndedAlone::Edited);
-                    }
-                }
-                self.ctx.note(Some(name), false, "retried, as asked by `planexe retry`");
-            }
-            None => {
-                self.ctx.note(Some(name), true, "retried by the next build: this one is past it");
+        for (task, settled) in &reopened.settled {
+            self.take_back_end(*task, *settled);
+        }
+        for task in reopened.running {
+            if let Some(attempt) = self.attempts.at_work(task) {
+                attempt.cancel(EndedAlone::Edited);
             }
         }
+        self.ctx.note(Some(name), false, "retried, as asked by `planexe retry`");
     }
 
     /// What is kept of a task is set aside. The request goes once that is done: killed between, it is done again.
