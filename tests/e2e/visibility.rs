@@ -320,6 +320,26 @@ prompt = "TASK=last\n{{ join }}"
 }
 
 #[test]
+fn a_task_whose_server_is_left_alone_does_not_wait_for_a_slot() {
+    let server = FakeLlm::scripted(|_| Answer::error(500, "broken"));
+    let space = Space::new();
+    let model =
+        format!("[models.m]\napi = \"openai\"\nmodel = \"m\"\nbase_url = \"{}\"\n", server.base_url());
+    let rest = "retry = { max_attempts = 9, base = \"1ms\", max = \"1ms\" }\n\
+                [task.a]\nmodel = \"m\"\noutputs = [\"a.txt\"]\nprompt = \"TASK=a: say it\"\n";
+    space.write("pipeline.toml", format!("{model}{rest}"));
+    let build = space.spawn(&["build"]);
+    // The pause grows with each failure: there is time to look.
+    let doing = until("the task to be held", || {
+        let status = space.run(&["status", "--json"]).exits(0).json();
+        task(&status, "a")["doing"].as_str().filter(|doing| !doing.starts_with("again")).map(str::to_owned)
+    });
+    assert_eq!(doing, "held until its server may be asked again");
+    space.run(&["abort", "--hard"]).exits(0);
+    build.wait().exits(3);
+}
+
+#[test]
 fn a_task_that_waits_for_its_next_attempt_says_so_though_nothing_runs() {
     let space = Space::new();
     space.write(

@@ -72,10 +72,15 @@ impl Build<'_> {
         let mut queued: Vec<(TaskId, Queue)> = self.engine.queued();
         queued.sort_by_key(|(id, _)| *id);
         queued.truncate(QUEUED);
+        let now = self.now();
         let queued = queued.into_iter().map(|(id, queue)| {
             let doing = match queue {
                 Queue::Slot if self.steering.is_paused() => "held by `planexe pause`".to_owned(),
-                Queue::Slot => self.held(id).unwrap_or_else(|| "waiting for a slot".to_owned()),
+                Queue::Slot => self.held(id).unwrap_or_else(|| match self.engine.left_alone(id, now) {
+                    // Told once: the time that is left changes with each look.
+                    Some(rest) if rest >= WORTH => "held until its server may be asked again".to_owned(),
+                    _ => "waiting for a slot".to_owned(),
+                }),
                 Queue::Pause => self.attempts.what_follows(id).unwrap_or("again soon").to_owned(),
             };
             Queued { task: graph[id].name.clone(), doing }
