@@ -231,6 +231,57 @@ fn what_a_skipped_fan_out_made_before_is_not_read() {
     }
 }
 
+/// What may come out skipped has no record, as if it had never been reached.
+#[test]
+fn a_completed_run_stays_so_when_what_a_condition_hangs_on_is_edited() {
+    let one = r#"
+[task.deep]
+when = "{{ 'deep' in a }}"
+inputs = ["a.txt"]
+outputs = ["deep.txt"]
+command = "cat $in > $out"
+
+[task.reader]
+inputs = ["deep.txt"]
+outputs = ["reader.txt"]
+command = "cat $in > $out"
+"#;
+    let items = r#"
+[task.list]
+inputs = ["a.txt"]
+outputs = ["list.json"]
+command = "echo '[\"x\", \"y\"]' > $out"
+
+[task.each]
+when = "{{ item == 'x' }}"
+foreach = { file = "list.json" }
+outputs = ["each/{{ key }}.txt"]
+command = "echo $key > $out"
+"#;
+    for (tasks, targets, phase) in
+        [(one, &[][..], "completed"), (items, &[], "completed"), (one, &["a"], "stopped")]
+    {
+        let space = Space::new();
+        let first =
+            "[task.a]\ninputs = [\"plan.txt\"]\noutputs = [\"a.txt\"]\ncommand = \"cat $in > $out\"\n";
+        space.write("pipeline.toml", format!("{first}{tasks}"));
+        space.write("plan.txt", "flat");
+        space.run(&[&["build"], targets].concat()).exits(0);
+        if targets.is_empty() {
+            space.write("plan.txt", "flat still");
+        } else {
+            space.write("a.txt", "deep");
+        }
+        let status = space.run(&["status", "--json"]).exits(0).json();
+        assert_eq!(status["run"]["phase"], phase, "{status:#}");
+        if phase == "completed" {
+            space.run(&["resume"]).exits(2).says(&["the run is complete, and 1 task is stale since"]);
+        }
+        space.run(&["build"]).exits(0);
+        space.run(&["build", "-q"]).exits(0);
+    }
+}
+
 /// What is skipped is neither a success nor a failure: the share is of those that ran, in the build and in status.
 #[test]
 fn skipped_items_are_no_successes() {

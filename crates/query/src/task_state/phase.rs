@@ -95,10 +95,15 @@ pub fn phase_of(
         recorded,
         records: standing.tasks.iter().any(|task| task.last.attempt > 0 || !task.result.outputs.is_empty()),
         complete: tasks.iter().all(up_to_date),
-        // A group is only what its inputs are, and they are among these.
-        unfinished: tasks.iter().any(|task| {
-            matches!(task.state, State::Pending | State::Stopped)
-                && task.recipe.as_deref() != Some(Recipe::Group.name())
+        // A group is only what its inputs are, and they are among these. What may come out skipped leaves no record when
+        // it is: it may have been skipped by the last build.
+        unfinished: tasks.iter().any(|task| match task.state {
+            State::Stopped => true,
+            State::Pending => {
+                task.verdict != Some(Verdict::DependsOn)
+                    && task.recipe.as_deref() != Some(Recipe::Group.name())
+            }
+            _ => false,
         }),
         failed: standing.first_failure().is_some(),
         lost: tasks.iter().any(|task| matches!(task.state, State::Failed | State::Blocked)),
