@@ -117,19 +117,21 @@ fn tell_stale(session: &Session, view: &RestoreView, typed: Option<&[String]>) {
         ));
     }
     let gone: Vec<&Back> = view.restored.iter().filter(|back| back.stale.as_deref() == Some(GONE)).collect();
+    let and_more = |all: &[&Back]| match all.len() {
+        0 | 1 => (String::new(), "is", "it"),
+        n => (format!(" and {}", count(n as u64 - 1, "other")), "are", "them"),
+    };
     if let Some(first) = gone.first() {
+        let (more, are, them) = and_more(&gone);
         session.say(&format!(
-            "note: {} is not in the pipeline, so no build makes or reads it",
+            "note: {}{more} {are} not in the pipeline, so no build makes or reads {them}",
             clean(&first.task)
         ));
     }
     let stale: Vec<&Back> =
         view.restored.iter().filter(|back| back.stale.as_deref().is_some_and(|why| why != GONE)).collect();
     let Some(first) = stale.first() else { return };
-    let (more, them) = match stale.len() {
-        1 => (String::new(), "it"),
-        n => (format!(" and {}", count(n as u64 - 1, "other")), "them"),
-    };
+    let (more, _, them) = and_more(&stale);
     let keep = match typed {
         Some(typed) if stale.iter().all(|back| back.touchable) => {
             let name = |typed: &String| {

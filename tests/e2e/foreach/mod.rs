@@ -71,6 +71,24 @@ fn of_an_item_that_is_gone_only_what_there_was_went_to_history() {
 }
 
 #[test]
+fn of_several_items_that_are_gone_a_restore_says_so() {
+    let server = FakeLlm::new();
+    let space = reviews(&server, &["ann", "bob", "cyd"]);
+    space.build();
+    space.write("experts.json", experts(&["ann"]));
+    space.build();
+    let gone = "review[bob] and 1 other are not in the pipeline, so no build makes or reads them";
+    space.run(&["restore", "review"]).exits(0).says(&[gone]);
+    space.build();
+    space
+        .run(&["restore", "review[cyd]"])
+        .exits(0)
+        .says(&["review[cyd] is not in the pipeline, so", "reads it"]);
+    space.build();
+    space.assert_nothing_to_do(&server);
+}
+
+#[test]
 fn an_item_added() {
     let server = FakeLlm::new();
     let space = reviews(&server, &["ann", "bob"]);
