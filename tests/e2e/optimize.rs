@@ -110,6 +110,54 @@ impl Space {
     }
 }
 
+/// What is forecast is what is asked, and nothing once all is done, also where answers lie in folders of their own.
+#[test]
+fn a_fan_out_is_tried_on_the_items_that_its_task_asks_about() {
+    for (wanted, items) in [("true", 3), ("item.wanted", 2), ("false", 3)] {
+        let server = server();
+        let space = Space::with(
+            &server,
+            &PIPELINE
+                .replace(
+                    "outputs = [\"swot.md\"]",
+                    "foreach = { file = \"items.json\", key = \"id\" }\nwhen = \"{{ WANTED }}\"\n\
+                     outputs = [\"swot/{{ key }}.md\"]",
+                )
+                .replace("WANTED", wanted)
+                .replace("[\"swot.md\"]", "{ swot = \"swot/*.md\" }\noptional = [\"swot\"]"),
+        );
+        space.write("plan.txt", "A bridge.\n");
+        space.write(
+            "items.json",
+            r#"[{"id": "a", "wanted": true}, {"id": "b", "wanted": false}, {"id": "c", "wanted": true}]"#,
+        );
+        space.write("prompts/swot.md", prompt("0.7", "On {{ item.id }}."));
+        space.write("prompts/variants/swot/good.md", prompt("0.9", "Well, on {{ item.id }}."));
+        space.build().exits(0);
+        let before = calls(&server);
+        let amount = |out: &Value| (out["expected"]["trials"].clone(), out["expected"]["calls"].clone());
+        let told = space.run(&["optimize", "swot", "-n", "--json"]).exits(0).json();
+        assert_eq!(amount(&told), (2.into(), (4 * items).into()), "{told:#}");
+
+        let out = space.run(&["optimize", "swot", "--json"]).exits(0).json();
+        assert_eq!(
+            (out["best"].as_str(), &out["used"]["calls"]),
+            (Some("good"), &(4 * items).into()),
+            "{out}"
+        );
+        assert_eq!(calls(&server), (before.0 + 2 * items, before.1 + 2 * items), "{wanted}");
+        space.run(&["optimize", "swot", "-n"]).exits(0).says(&["Nothing would be asked"]);
+        space.run(&["optimize", "swot"]).exits(0);
+        assert_eq!(calls(&server), (before.0 + 2 * items, before.1 + 2 * items), "{wanted}");
+
+        let out = space.run(&["optimize", "swot", "--promote", "good", "--json"]).exits(0).json();
+        assert_eq!(out["given"], items, "{out}");
+        space.run(&["build", "swot"]).exits(0);
+        assert_eq!(calls(&server), (before.0 + 2 * items, before.1 + 2 * items), "{wanted}");
+        space.assert_nothing_to_do_of_swot();
+    }
+}
+
 #[test]
 fn a_text_that_is_worse_on_one_run_is_not_kept() {
     // `good` is better by far on the bridge, and worse on the tunnel.

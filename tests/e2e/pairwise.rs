@@ -228,13 +228,15 @@ fn every_item_of_a_fan_out_is_compared() {
     space.edit("pipeline.toml", "{{ task }}", "{{ task }} {{ item.n }}");
     space.write("items.json", "[{\"n\": \"a\"}, {\"n\": \"b\"}]");
     space.write("prompts/variants/swot/bad.md", prompt("0.2", "Write."));
-    let out = space
-        .run(&["optimize", "swot", "--variant", "prompts/variants/swot/good.md", "--json"])
-        .exits(0)
-        .json();
+    let optimize = ["optimize", "swot", "--variant", "prompts/variants/swot/good.md"];
+    let told = space.run(&[&optimize[..], &["-n", "--json"]].concat()).exits(0).json();
+    let expected = &told["expected"];
+    assert_eq!((&expected["comparisons"], &expected["calls"]), (&2.into(), &8.into()), "{told:#}");
+    let out = space.run(&[&optimize[..], &["--json"]].concat()).exits(0).json();
     assert_eq!(calls(&server), (4, 4));
     assert_eq!((row(&out, "good")["wins"].as_u64(), out["best"].as_str()), (Some(2), Some("good")), "{out}");
-    space.run(&["optimize", "swot", "--variant", "prompts/variants/swot/good.md"]).exits(0);
+    space.run(&[&optimize[..], &["-n"]].concat()).exits(0).says(&["Nothing would be asked"]);
+    space.run(&optimize).exits(0);
     assert_eq!(calls(&server), (4, 4));
 }
 

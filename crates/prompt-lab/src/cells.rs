@@ -135,7 +135,7 @@ impl<'a> Subject<'a> {
         let tables = &self.project.tables;
         let one = |cell: &Cell| {
             let reference = runs.iter().find(|run| run.name == cell.run)?;
-            Some((cell.name.clone(), self.trial(cell, &reference.folder(), text(&cell.variant))))
+            Some((cell.name.clone(), self.trial(cell, reference, text(&cell.variant))))
         };
         let mut project =
             self.load(run, tables.pipeline.trim_blocks, cells.iter().filter_map(one).collect(), options)?;
@@ -146,7 +146,8 @@ impl<'a> Subject<'a> {
                 .into_iter()
                 .flat_map(|cell| std::iter::once(cell.folder()).chain(reference.map(Reference::folder)));
             let task = self.spec().name.clone();
-            spec.stands_for = Some(Box::new(StandsFor { task, folders: folders.collect() }));
+            let without = reference.map(|run| run.skipped.clone()).unwrap_or_default();
+            spec.stands_for = Some(Box::new(StandsFor { task, folders: folders.collect(), without }));
             // A program that scores runs where it does in a build of that run, and finds its files by the same names.
             if let Some(Evaluator::Command(command)) = spec.eval.as_mut().map(|it| &mut it.by) {
                 let place = reference.map_or(&self.project.run, |run| &run.dir);
@@ -206,8 +207,12 @@ impl<'a> Subject<'a> {
     }
 
     /// The task, with another text, in a folder of its own.
-    pub(super) fn trial(&self, cell: &Cell, inputs_in: &str, text: String) -> Task {
+    pub(super) fn trial(&self, cell: &Cell, reference: &Reference, text: String) -> Task {
         let table = self.table();
+        let inputs_in = reference.folder();
+        // What the run says, not what its condition would say here.
+        let when = (!reference.skipped.is_empty())
+            .then(|| format!("{{{{ key not in {} }}}}", serde_json::json!(reference.skipped)));
         let vars = &self.project.tables.vars;
         let path = |written: &str| match planexe_pipeline::manifest::paths::substitute_vars(written, vars) {
             Ok(filled) => pattern::normalize(&filled),
@@ -255,7 +260,7 @@ impl<'a> Subject<'a> {
             after: Vec::new(),
             foreach,
             min_success: None,
-            when: None,
+            when,
             timeout: table.timeout.or(by_name.map(|(_, span)| *span)).or(default),
             model: Some(OneOrMany::One(cell.model.clone())),
             prompt: Some(text),
@@ -301,12 +306,18 @@ pub fn became(project: &Project, store: &Store, units: &Units<'_>, name: &str) -
     if project.spec(task).foreach.is_none() {
         return one(store, first);
     }
-    let items: Vec<Became> =
-        units.declared_keys(id).iter().map(|key| one(store, &pattern::fill_key(first, key))).collect();
+    let outputs = first_outputs(project, units, name);
+    let items: Vec<Became> = outputs.iter().map(|(_, output)| one(store, output)).collect();
     sum(&items)
 }
 
-/// The first outputs of a trial's task, one for each item.
+/// How many answers of a trial, of those its task wants, are not made yet.
+pub fn unmade(project: &Project, store: &Store, units: &Units<'_>, name: &str) -> u64 {
+    let outputs = first_outputs(project, units, name);
+    outputs.iter().filter(|(_, output)| !one(store, output).is_settled).count() as u64
+}
+
+/// The first outputs of a trial's task, one for each item that is tried.
 pub fn first_outputs(project: &Project, units: &Units<'_>, name: &str) -> Vec<(Option<String>, String)> {
     let Some(id) = project.graph.find(name) else { return Vec::new() };
     let task = &project.graph[id];
@@ -314,8 +325,9 @@ pub fn first_outputs(project: &Project, units: &Units<'_>, name: &str) -> Vec<(O
         (None, _) => Vec::new(),
         (Some(first), None) => vec![(None, first.clone())],
         (Some(first), Some(_)) => {
-            let keys = units.declared_keys(id);
-            keys.into_iter().map(|key| (Some(key.clone()), pattern::fill_key(first, &key))).collect()
+            let without = project.spec(task).stands_for.as_ref().map_or(&[][..], |it| &it.without);
+            let keys = units.declared_keys(id).into_iter().filter(|key| !without.contains(key));
+            keys.map(|key| (Some(key.clone()), pattern::fill_key(first, &key))).collect()
         }
     }
 }

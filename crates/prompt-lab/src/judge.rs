@@ -187,11 +187,10 @@ impl Subject<'_> {
         let mut tasks = Map::new();
         for pair in pairs {
             let Some(reference) = runs.iter().find(|run| run.name == pair.run) else { continue };
-            let inputs_in = reference.folder();
             for (at, (name, (first, second))) in
                 pair.tasks().into_iter().zip([(&pair.a, &pair.b), (&pair.b, &pair.a)]).enumerate()
             {
-                let shown = [first, second].map(|cell| self.trial(cell, &inputs_in, String::new()));
+                let shown = [first, second].map(|cell| self.trial(cell, reference, String::new()));
                 tasks.insert(name, self.comparison(pair, at + 1, shown, judge));
             }
         }
@@ -203,12 +202,16 @@ impl Subject<'_> {
                 prompt.schema = Some(schema().clone());
             }
             // A judge is told the task's name, and never whose answer it sees.
-            let folders = pairs.iter().find(|pair| pair.tasks().contains(&spec.name)).map(|pair| {
-                let inputs = runs.iter().find(|run| run.name == pair.run).map(Reference::folder);
-                [pair.folder(), pair.a.folder(), pair.b.folder()].into_iter().chain(inputs).collect()
+            let pair = pairs.iter().find(|pair| pair.tasks().contains(&spec.name));
+            spec.stands_for = pair.map(|pair| {
+                let run = runs.iter().find(|run| run.name == pair.run);
+                let folders = [pair.folder(), pair.a.folder(), pair.b.folder()];
+                Box::new(StandsFor {
+                    task: self.spec().name.clone(),
+                    folders: folders.into_iter().chain(run.map(Reference::folder)).collect(),
+                    without: run.map(|run| run.skipped.clone()).unwrap_or_default(),
+                })
             });
-            let task = self.spec().name.clone();
-            spec.stands_for = folders.map(|folders| Box::new(StandsFor { task, folders }));
         }
         Ok(project)
     }
@@ -234,6 +237,7 @@ impl Subject<'_> {
             outputs: vec![Output::Path(output)],
             optional: task.optional,
             foreach: task.foreach,
+            when: task.when,
             timeout: task.timeout,
             stall_timeout: task.stall_timeout,
             retry: task.retry,
@@ -263,6 +267,14 @@ pub fn compared(project: &Project, store: &Store, units: &Units<'_>, pair: &Pair
         }
     }
     Compared { items: Some(items).filter(|items| !items.is_empty()), failure: None }
+}
+
+/// How many items of a comparison lack a verdict in either order.
+pub fn unheard(project: &Project, store: &Store, units: &Units<'_>, pair: &Pair) -> u64 {
+    let [one, two] = pair.tasks().map(|task| first_outputs(project, units, &task));
+    let is_open = |output: &str| heard(store, output).is_err();
+    let items = one.iter().zip(&two);
+    items.filter(|((_, one), (_, two))| is_open(one) || is_open(two)).count() as u64
 }
 
 /// The first outputs of a comparison's tasks.

@@ -49,6 +49,10 @@ pub struct Reference {
     pub id: Digest,
     /// The files the task reads, by path, each with where it lies.
     pub files: Vec<(String, Digest, PathBuf)>,
+    /// How many answers the task wants there: one, of a fan-out one for each item.
+    pub answers: u64,
+    /// Keys of the items that the task skips there, and no trial asks about.
+    pub skipped: Vec<String>,
 }
 
 impl Reference {

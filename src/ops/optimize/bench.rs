@@ -19,7 +19,7 @@ use planexe_pipeline::manifest::types::Span;
 use planexe_pipeline::manifest::{Diagnostics, ReadOptions};
 use planexe_pipeline::open::Opened;
 use planexe_pipeline::project::Project;
-use planexe_prompt_lab::cells::{Became, Subject, became, first_outputs, is_own};
+use planexe_prompt_lab::cells::{Became, Subject, became, first_outputs, is_own, unmade};
 use planexe_prompt_lab::decide::Trials;
 use planexe_prompt_lab::judge::{Compared, Judge};
 use planexe_prompt_lab::promote::text_file;
@@ -226,6 +226,18 @@ impl<'a> Bench<'a> {
             self.look(&project, &cells);
         }
         Ok(())
+    }
+
+    /// How many answers are missing of the trials of some texts that were begun already, by their identities.
+    pub(super) fn unmade(&self, variants: &[Variant]) -> Result<HashMap<String, u64>, Error> {
+        let cells: Vec<Cell> = variants.iter().flat_map(|variant| self.made(variant)).collect();
+        if cells.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let project = self.project(&cells)?;
+        let units = Units::new(&project, &self.store);
+        let left = |cell: &Cell| (cell.id.clone(), unmade(&project, &self.store, &units, &cell.name));
+        Ok(cells.iter().map(left).collect())
     }
 
     fn look(&mut self, project: &Project, cells: &[Cell]) {

@@ -16,7 +16,7 @@ impl Bench<'_> {
         let eval = self.judge.is_none()
             && self.subject.spec().eval.as_ref().is_some_and(|eval| eval.prompt().is_some());
         let mut amount = Amount::default();
-        let each = |text: &str, model: &str, run: &Reference, amount: &mut Amount| {
+        let each = |text: &str, model: &str, run: &Reference, answers: u64, amount: &mut Amount| {
             let bytes: u64 = run
                 .files
                 .iter()
@@ -29,28 +29,30 @@ impl Bench<'_> {
             let endpoint = self.opened.project.endpoints.iter().find(|one| one.name == model);
             let price = endpoint.and_then(|endpoint| endpoint.model.price).unwrap_or_default();
             let share = endpoint.map_or(1.0, |endpoint| endpoint.model.expected_share());
-            let calls = 1 + u64::from(eval);
+            let calls = answers * (1 + u64::from(eval));
             amount.trials += 1;
             amount.calls += calls;
             amount.tokens += (input + output) * calls;
             amount.cost_usd += price.uncached(input, output) * share * calls as f64;
             let at_once = endpoint.map_or(1, |it| planexe_llm::limits_of(&it.model).max_concurrent);
-            amount.seconds += past.map_or(0.0, |(_, seconds)| seconds) / f64::from(at_once.max(1));
+            let seconds = answers as f64 * past.map_or(0.0, |(_, seconds)| seconds);
+            amount.seconds += seconds / f64::from(at_once.max(1));
         };
+        let begun = self.unmade(variants)?;
         for cell in self.cells(&refs) {
-            let done = fs::list_dir(&self.experiments.join(cell.folder())).unwrap_or_default();
-            let is_done = done.iter().any(|(name, _)| name.to_string_lossy().ends_with(".DONE"));
             let variant = variants.iter().find(|variant| variant.blake3 == cell.variant);
             let run = self.references.iter().find(|run| run.name == cell.run);
-            if let (false, Some(variant), Some(run)) = (is_done, variant, run) {
-                each(&variant.text, &cell.model, run, &mut amount);
+            let (Some(variant), Some(run)) = (variant, run) else { continue };
+            match begun.get(&cell.id).copied().unwrap_or(run.answers) {
+                0 => {}
+                answers => each(&variant.text, &cell.model, run, answers, &mut amount),
             }
         }
         for _ in 0..proposals {
             for model in &self.models {
                 for run in &self.references {
                     for _ in 0..self.samples {
-                        each(&variants[0].text, model, run, &mut amount);
+                        each(&variants[0].text, model, run, run.answers, &mut amount);
                     }
                 }
             }
@@ -58,9 +60,10 @@ impl Bench<'_> {
         }
         if self.judge.is_some() {
             self.recall(variants)?;
-            let cases = (self.models.len() * self.references.len()) as u64 * u64::from(self.samples);
+            let answers: u64 = self.references.iter().map(|run| run.answers).sum();
+            let cases = self.models.len() as u64 * answers * u64::from(self.samples);
             // Those of a round meet its champion, and each other.
-            amount.comparisons = self.to_judge(variants) + rounds * cases * propose * (propose + 1) / 2;
+            amount.comparisons = self.to_judge(variants)? + rounds * cases * propose * (propose + 1) / 2;
             amount.calls += 2 * amount.comparisons;
             // Each is shown two answers, and what they were made from, and says little itself.
             let answer = self.past().map_or(500, |(tokens, _)| tokens);

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::ops::Session;
-use planexe_base::exit::{Error, Kind};
+use planexe_base::exit::{Error, Kind as ErrorKind};
 use planexe_base::fs::{self, Durability};
 use planexe_base::pattern;
 use planexe_base::record::Digest;
-use planexe_engine::graph::{TaskId, Why};
+use planexe_engine::graph::{Kind, TaskId, Why};
 use planexe_engine::scheduler::Resolution;
 use planexe_engine::staleness::Rules;
 use planexe_pipeline::input_files::Finder;
@@ -17,7 +17,7 @@ use planexe_pipeline::open::{self, Where};
 use planexe_pipeline::template::{self as render, Source};
 use planexe_prompt_lab::cells::Subject;
 use planexe_prompt_lab::{Reference, Variant};
-use planexe_query::dry_run::{Look, survey};
+use planexe_query::dry_run::{Look, Survey, survey};
 use planexe_store::Index;
 use planexe_ui::views::shell_word;
 
@@ -61,10 +61,9 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
     let project = &opened.project;
     let shown = shown_path(dir);
     let name = &subject.spec().name;
-    let id = project
-        .graph
-        .find(name)
-        .ok_or_else(|| Error::new(Kind::Internal, format!("BUG: `{name}` is not in its own pipeline")))?;
+    let id = project.graph.find(name).ok_or_else(|| {
+        Error::new(ErrorKind::Internal, format!("BUG: `{name}` is not in its own pipeline"))
+    })?;
     let index = Index::load(&opened.store);
     let env = |name: &str| session.variable(name);
     let look = Look {
@@ -87,7 +86,7 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
         let profile = session.place.profile.as_ref();
         let profile = profile.map_or(String::new(), |name| format!(" --profile {}", shell_word(name)));
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format!("in `{shown}` the inputs of `{name}` are not up to date: {}", not_done.join(", ")),
         )
         .code("not_up_to_date")
@@ -124,17 +123,38 @@ fn reference(session: &Session, subject: &Subject<'_>, dir: &Path) -> Result<Ref
                 Some(bytes) => files.push((path, Digest::of(&bytes), place)),
                 None if optional => {}
                 None => {
-                    return Err(Error::new(Kind::Refused, format!("in `{shown}` there is no `{path}`"))
+                    return Err(Error::new(ErrorKind::Refused, format!("in `{shown}` there is no `{path}`"))
                         .code("not_up_to_date"));
                 }
             }
         }
     }
     files.sort();
+    let (answers, skipped) = asked_about(&survey, id);
     let all: Vec<(&String, &Digest)> = files.iter().map(|(path, digest, _)| (path, digest)).collect();
-    let id = Digest::of(&serde_json::to_vec(&all).unwrap_or_default());
+    let id = match &skipped[..] {
+        [] => serde_json::to_vec(&all),
+        skipped => serde_json::to_vec(&(all, skipped)),
+    };
+    let id = Digest::of(&id.unwrap_or_default());
     let label = project.run.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());
-    Ok(Reference { name: word(&label), dir: project.run.clone(), id, files })
+    Ok(Reference { name: word(&label), dir: project.run.clone(), id, files, answers, skipped })
+}
+
+/// How many answers a task wants in a run, and the keys of the items that it skips there. A task that the run skips as a
+/// whole is tried all the same.
+fn asked_about(survey: &Survey, id: TaskId) -> (u64, Vec<String>) {
+    let items = survey.graph.instances(id);
+    if items.is_empty() {
+        return (u64::from(survey.graph[id].kind != Kind::Family), Vec::new());
+    }
+    let is_skipped = |item: &&TaskId| survey.settled.get(item) == Some(&Resolution::Skipped);
+    let key = |item: &TaskId| survey.graph[*item].item.as_ref().map(|item| item.key.clone());
+    let skipped: Vec<String> = items.iter().filter(is_skipped).filter_map(key).collect();
+    match items.len() - skipped.len() {
+        0 => (items.len() as u64, Vec::new()),
+        asked => (asked as u64, skipped),
+    }
 }
 
 /// Copies what the task reads in the reference runs, once: what happens in them later changes no experiment.
@@ -149,7 +169,7 @@ pub fn copy_inputs(experiments: &Path, references: &[Reference]) -> Result<(), E
             }
             let bytes = fs::linked::read(from)?;
             if Digest::of(&bytes) != *digest {
-                return Err(Error::new(Kind::Task, format!("`{}` changed meanwhile", shown_path(from)))
+                return Err(Error::new(ErrorKind::Task, format!("`{}` changed meanwhile", shown_path(from)))
                     .code("changed_meanwhile")
                     .hint("try again when nothing writes there"));
             }

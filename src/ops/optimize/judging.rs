@@ -8,10 +8,11 @@ use crate::ops::optimize::bench::Bench;
 use crate::ops::optimize::propose;
 use planexe_base::exit::{self, Error};
 use planexe_base::record::Digest;
+use planexe_pipeline::project::Project;
 use planexe_pipeline::template as render;
 use planexe_prompt_lab::decide::{Trial, Trials};
 use planexe_prompt_lab::elo::Game;
-use planexe_prompt_lab::judge::{ANSWERS, Judge, Pair, compared, verdict_files};
+use planexe_prompt_lab::judge::{ANSWERS, Judge, Pair, compared, unheard, verdict_files};
 use planexe_prompt_lab::pairs::{Bias, Winner};
 use planexe_prompt_lab::records::{PairLine, SCHEMA};
 use planexe_prompt_lab::view::Missing;
@@ -106,9 +107,7 @@ impl Bench<'_> {
         let mut code = exit::DONE;
         if !pairs.is_empty() {
             self.keep_names(pairs.iter().map(|pair| (pair.id.clone(), pair.name.clone())))?;
-            let made =
-                self.subject.judging(&self.experiments, &pairs, &judge, &self.references, self.options());
-            let project = Arc::new(made.map_err(|faults| self.fault(faults))?);
+            let project = Arc::new(self.judging(&pairs, &judge)?);
             let files: Vec<String> = {
                 let units = Units::new(&project, &self.store);
                 pairs.iter().flat_map(|pair| verdict_files(&project, &units, pair)).collect()
@@ -129,6 +128,12 @@ impl Bench<'_> {
             }
         }
         Ok(if code == exit::FAILED { exit::DONE } else { code })
+    }
+
+    /// The pipeline of some comparisons.
+    fn judging(&self, pairs: &[Pair], judge: &Judge) -> Result<Project, Error> {
+        let made = self.subject.judging(&self.experiments, pairs, judge, &self.references, self.options());
+        made.map_err(|faults| self.fault(faults))
     }
 
     /// Who meets whom: texts with the same model, and models with the same text, on each run, draw by draw.
@@ -185,18 +190,19 @@ impl Bench<'_> {
         }
     }
 
-    /// How many comparisons the judge would be asked for, as far as that is known: at most.
-    pub fn to_judge(&self, variants: &[Variant]) -> u64 {
+    /// How many comparisons the judge would be asked for, each of one item, as far as that is known: at most.
+    pub fn to_judge(&self, variants: &[Variant]) -> Result<u64, Error> {
         let refs: Vec<&Variant> = variants.iter().collect();
         let matches = self.matches(&refs);
-        let missing = matches.iter().filter(|one| matches!(one.how, How::Missing)).count();
-        let is_open = |pair: &&Pair| {
-            let done =
-                [1, 2].map(|order| self.experiments.join(format!("{}{order}.json.DONE", pair.folder())));
-            !done.iter().all(|path| path.is_file())
-        };
+        let answers = |run: &str| self.references.iter().find(|it| it.name == run).map_or(1, |it| it.answers);
+        let missing = matches.iter().filter(|one| matches!(one.how, How::Missing));
+        let missing: u64 = missing.map(|one| answers(&one.one.run)).sum();
         let pairs = pairs_of(&matches);
-        (missing + pairs.iter().filter(is_open).count()) as u64
+        let (Some(judge), false) = (&self.judge, pairs.is_empty()) else { return Ok(missing) };
+        let project = self.judging(&pairs, judge)?;
+        let units = Units::new(&project, &self.store);
+        let open: u64 = pairs.iter().map(|pair| unheard(&project, &self.store, &units, pair)).sum();
+        Ok(missing + open)
     }
 
     /// What came of a match; none as long as nothing can be said.

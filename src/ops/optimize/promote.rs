@@ -206,6 +206,8 @@ fn reference_runs(
             dir: dir.to_owned(),
             id: run.blake3.clone(),
             files: Vec::new(),
+            answers: 0,
+            skipped: Vec::new(),
         };
         found.push((reference, opened));
     }

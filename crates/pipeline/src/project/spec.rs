@@ -65,6 +65,8 @@ pub struct StandsFor {
     pub task: String,
     /// What comes before the names of its outputs, and of its inputs, each with its slash.
     pub folders: Vec<String>,
+    /// Keys of the items of its list that are left out.
+    pub without: Vec<String>,
 }
 
 /// How a task is kept apart, and where its commits go.
