@@ -116,6 +116,29 @@ fn a_model_that_has_answered_and_is_not_there_any_more_is_waited_for() {
     }
 }
 
+/// The attempts of a task are over in seconds; a vendor that is overloaded may be so for an hour.
+#[test]
+fn an_overloaded_server_that_has_answered_is_waited_for() {
+    let (status, said) = (529, r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#);
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let server = Wire::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        1..4 => reply(status, "", said),
+        _ => Openai.answer(TEXT),
+    });
+    let space = space(&server, Openai, "");
+    let more = "\n[task.b]\ninputs = [\"a.txt\"]\noutputs = [\"b.txt\"]\nmodel = \"m\"\nprompt = \"And then? {{ a }}\"\n";
+    space.write("pipeline.toml", space.read("pipeline.toml") + more);
+    space.edit("pipeline.toml", "max_attempts = 3", "max_attempts = 2");
+    space.run(&["build"]).exits(0).says(&["attempt 2 waits: server_error: ", "; it is waited for until "]);
+    assert_eq!(server.count(), 5);
+    assert_eq!(space.sidecar("b.txt")["attempt"], 2, "waiting uses no attempt");
+
+    // One that never answered may be overloaded for good.
+    let server = Wire::new(move |_| reply(status, "", said));
+    let space = self::space(&server, Openai, "");
+    space.run(&["build"]).exits(1).says(&["server_error"]);
+}
+
 /// A wait is measured from the build's beginning: a clock on the wall that is set, or a night asleep, ends none.
 #[test]
 fn waits_are_not_measured_by_the_clock_on_the_wall() {

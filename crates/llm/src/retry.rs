@@ -110,6 +110,16 @@ impl Failed<'_> {
             _ => false,
         }
     }
+
+    /// Whether a server that has answered has too much to do, or cannot reach its model: that passes, and is no fault of
+    /// the request.
+    fn is_overload(&self) -> bool {
+        let error = self.error;
+        let says_so = error.code.as_deref().is_some_and(|code| code.contains("overloaded"));
+        self.answered
+            && error.class == Class::ServerError
+            && (says_so || matches!(error.status, Some(502 | 503 | 529)))
+    }
 }
 
 /// What to do next.
@@ -268,7 +278,8 @@ impl Used {
         let (base, max) = (policy.base.max(LOOK_FIRST), policy.max.max(LIMIT_MOST));
         let pause = doubled(base, self.waits, max);
         self.waits = self.waits.saturating_add(1);
-        if let Some(asked) = error.retry_after.filter(|asked| is_long(*asked)) {
+        let is_limit = error.class == Class::RateLimit;
+        if let Some(asked) = error.retry_after.filter(|asked| is_limit && is_long(*asked)) {
             let patient = !has_other || waited + asked <= policy.wait_for_limit;
             return if patient { Ok(Next::Park { r#for: asked }) } else { Err(false) };
         }
@@ -300,7 +311,7 @@ impl Budgets {
         let policy = &model.policy;
         let other = self.other(failed, models, |_| true);
         let used = self.endpoints.entry(model.name.to_owned()).or_default();
-        if error.class != Class::RateLimit && !failed.is_outage() {
+        if error.class != Class::RateLimit && !failed.is_outage() && !failed.is_overload() {
             used.waiting_since = None;
             used.waits = 0;
         }
@@ -342,7 +353,11 @@ impl Budgets {
                 if error.code.as_deref() == Some("task") {
                     return Next::GiveUp { endpoint_closed: false };
                 }
-                let again = used.retry(error, policy, other.is_some(), rng);
+                let mut again = used.retry(error, policy, other.is_some(), rng);
+                // Nothing else can be asked: what would fail here in seconds may be answered in an hour.
+                if again.is_none() && other.is_none() && failed.is_overload() {
+                    again = used.wait_for_limit(error, policy, false, now, rng).ok();
+                }
                 again.unwrap_or_else(|| self.leave(failed, models, other, false))
             }
 

@@ -29,10 +29,20 @@ fn kind(next: Next) -> &'static str {
 
 /// The decisions on the same failure again and again, following fallbacks, until the task fails.
 fn course(error: &CallError, models: &[ModelFacts<'_>], max_tokens: Option<u64>) -> Vec<&'static str> {
+    course_of(error, models, max_tokens, false)
+}
+
+/// The same. `answered`: whether each model has answered in this build.
+fn course_of(
+    error: &CallError,
+    models: &[ModelFacts<'_>],
+    max_tokens: Option<u64>,
+    answered: bool,
+) -> Vec<&'static str> {
     let (mut budgets, mut rng, mut now, mut model) = (Budgets::default(), Rng::new(7), S * 1000, 0);
     let mut course = Vec::new();
     for _ in 0..1000 {
-        let failed = Failed { error, model, prompt_tokens: 1000, max_tokens, answered: false };
+        let failed = Failed { error, model, prompt_tokens: 1000, max_tokens, answered };
         let next = budgets.next(&failed, models, now, &mut rng);
         if course.last() != Some(&"wait") || kind(next) != "wait" {
             course.push(kind(next));
@@ -98,6 +108,32 @@ fn every_class_has_its_course() {
     let mut task = error(Timeout);
     task.code = Some("task".into());
     assert_eq!(course(&task, &two, None), ["give up"]);
+}
+
+#[test]
+fn an_overloaded_server_that_has_answered_is_waited_for_where_no_other_model_is() {
+    let (one, two) = ([facts("a", None)], [facts("a", None), facts("b", None)]);
+    let attempts = ["retry", "retry", "retry"];
+    for (status, code, waited) in [
+        (Some(502), None, true),
+        (Some(503), None, true),
+        (Some(529), None, true),
+        (Some(200), Some("overloaded_error"), true),
+        (None, Some("server_is_overloaded"), true),
+        // It may fail on this request alone, or have worked on it for long.
+        (Some(500), None, false),
+        (Some(504), None, false),
+    ] {
+        let error = CallError { status, code: code.map(str::to_owned), ..error(Class::ServerError) };
+        let last = if waited { &["wait", "give up"][..] } else { &["give up"] };
+        assert_eq!(course_of(&error, &one, None, true), [&attempts, last].concat(), "{status:?} {code:?}");
+        let both = [&attempts, &["fallback"][..], &attempts, last].concat();
+        assert_eq!(course_of(&error, &two, None, true), both, "{status:?} {code:?}");
+        assert_eq!(course_of(&error, &one, None, false), [&attempts, &["give up"][..]].concat());
+        // As long as a limit, and no usage limit, however long it asks to be left alone.
+        let asks = CallError { retry_after: Some(S * 600), ..error };
+        assert_eq!(course_of(&asks, &one, None, true), [&attempts, last].concat(), "{status:?} {code:?}");
+    }
 }
 
 #[test]

@@ -442,8 +442,11 @@ impl<'a> Asking<'a> {
             Next::Wait { r#for: pause, outage: false, left } => {
                 let asks = if error.retry_after.is_some() { ", as it asks" } else { "" };
                 let pause_said = style::duration(pause.as_secs_f64());
-                let text =
-                    format!("again in {pause_said}{asks}; its limit is waited out {}", at_the_latest(left));
+                let waits = match error.class {
+                    Class::RateLimit => "its limit is waited out",
+                    _ => "it is waited for",
+                };
+                let text = format!("again in {pause_said}{asks}; {waits} {}", at_the_latest(left));
                 (Some(text), pause, here, Pause::Limit)
             }
             Next::Park { r#for: wait } => {
