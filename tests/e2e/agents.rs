@@ -181,6 +181,19 @@ fn the_folder_of_a_killed_call_is_removed_later() {
     assert_eq!(left, [false, true, true]);
 }
 
+/// Gemini CLI was seen to write the prompt of a failed call into a report there.
+#[test]
+fn its_temporary_files_go_with_its_folder() {
+    for (script, code) in [(CLAUDE.to_owned(), 0), ("exit 3\n".to_owned(), 1)] {
+        let space =
+            space("claude", &format!("cat > \"$TMPDIR/report.json\"; pwd > ../room\n{script}"), "", ONE);
+        space.run(&["build"]).exits(code);
+        assert!(said(&space, "room").contains("planexe-agent-"));
+        let left = std::fs::read_dir(space.root().join("tmp")).expect("the folder").count();
+        assert_eq!(left, 0, "{script}");
+    }
+}
+
 #[test]
 fn a_schema_is_asked_for_natively_and_in_words_where_it_is_refused() {
     let schema = "[task.a]\noutputs = [\"a.json\"]\nprompt = \"Will it hold?\"\nschema = \"s.json\"\n";
@@ -251,6 +264,11 @@ fn every_ending_has_its_class() {
         ("codex", turn("stream disconnected before completion"), "server_error"),
         ("gemini", "echo '{\"type\":\"result\",\"status\":\"error\",\"error\":{\"type\":\"Error\",\"message\":\"it broke\"},\"stats\":{}}'; exit 1\n".into(), "server_error"),
         ("gemini", "echo 'Invalid auth method selected.' >&2; exit 41\n".into(), "auth"),
+        ("gemini", "echo '[API Error: {\"error\":{\"code\":400,\"message\":\"API key not valid. Please pass a valid API key.\"}}]' >&2; exit 144\n".into(), "auth"),
+        // 429, 403 and 503 of the server, as eight bits.
+        ("gemini", "echo 'no' >&2; exit 147\n".into(), "auth"),
+        ("gemini", "echo 'no' >&2; exit 173\n".into(), "rate_limit"),
+        ("gemini", "echo 'no' >&2; exit 247\n".into(), "server_error"),
     ];
     for (api, script, class) in rows {
         let space = space(api, &script, "", ONE);

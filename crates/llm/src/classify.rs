@@ -249,7 +249,8 @@ const NO_MODEL: [&str; 12] = [
     "not_found_error: model",
 ];
 
-const NO_KEY: [&str; 7] = [
+const NO_KEY: [&str; 8] = [
+    "api key not valid",
     "invalid_api_key",
     "authentication_error",
     "permission_error",

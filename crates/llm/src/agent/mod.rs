@@ -191,12 +191,13 @@ impl Agent {
         let told = Said { message: said.clone(), ..Said::default() };
         let lower = said.to_ascii_lowercase();
         let mut error = CallError::new(Class::ServerError, "");
+        let status = found.http_status.or_else(|| status_in(&lower)).or_else(|| self.status_of_exit(heard));
         let class = match (heard.status.code(), told_error.is_some()) {
             _ if notice.is_some() => Class::RateLimit,
             (Some(126 | 127), false) => Class::Config,
             _ if NO_LOGIN.iter().any(|words| lower.contains(words)) => Class::Auth,
             _ if lower.contains("unknown option") || lower.contains("unexpected argument") => Class::Config,
-            _ => classify(found.http_status.or_else(|| status_in(&lower)), &told, None, false),
+            _ => classify(status, &told, None, false),
         };
         let text = format!("{said}\n{}", found.limit);
         let (class, wait) = classify::with_reset_of_program(class, &text);
@@ -205,12 +206,24 @@ impl Agent {
             error.adapted = true;
         }
         error.class = class;
+        error.status = status;
         error.retry_after = wait;
-        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+        // Gemini CLI says what to do after what went wrong.
+        let is_error = |line: &&str| line.trim_start().starts_with("[API Error");
+        let last = lines.clone().find(is_error).or_else(|| lines.next_back()).unwrap_or("it said nothing");
         error.message = format!("`{}` ended with {how}: {}", self.program[0], one_line(last, None)).into();
         error.code = Some(how);
         error.raw = tidy(&format!("{text}\n{stderr}"), 64 * 1024, None);
         Some(error)
+    }
+}
+
+impl Agent {
+    /// Gemini CLI ends with the status of the server's answer, of which a system keeps eight bits: 173 was 429.
+    fn status_of_exit(&self, heard: &Heard) -> Option<u16> {
+        let status = u16::try_from(heard.status.code()?).ok()? + 256;
+        (self.kind == Kind::Gemini && (400..=511).contains(&status)).then_some(status)
     }
 }
 
@@ -296,6 +309,7 @@ impl Room {
             }
             let room = Room(room);
             fs::make_private_dir(&room.work())?;
+            fs::make_private_dir(&room.temp())?;
             return Ok(room);
         }
     }
@@ -303,6 +317,11 @@ impl Room {
     /// Where the program runs: empty.
     fn work(&self) -> PathBuf {
         self.0.join("work")
+    }
+
+    /// Its temporary files.
+    fn temp(&self) -> PathBuf {
+        self.0.join("tmp")
     }
 
     /// A file beside it.

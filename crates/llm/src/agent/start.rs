@@ -1,5 +1,5 @@
 //! The command lines of agents. Every option here was seen in `--help` of the program and tried: Claude Code 2.1.197,
-//! codex-cli 0.169.0, Gemini CLI 0.61.0. The prompt and the system prompt are never on them.
+//! codex-cli 0.171.0, Gemini CLI 0.61.0. The prompt and the system prompt are never on them.
 
 use std::ffi::OsString;
 
@@ -29,7 +29,9 @@ pub(super) fn line(
     let system = room.file("system.txt", system.as_bytes())?.display().to_string();
     let mut argv = agent.program.clone();
     let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
-    let mut vars = vec![("CLAUDECODE".to_owned(), None)];
+    // Reports of errors, with the prompt in them, are among what agents leave there.
+    let mut vars =
+        vec![("CLAUDECODE".to_owned(), None), ("TMPDIR".to_owned(), Some(room.temp().into_os_string()))];
     let allowed = request.tools.as_ref().unwrap_or(&agent.tools);
     let tools = allowed.join(",");
     match agent.kind {
