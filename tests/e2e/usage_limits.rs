@@ -132,6 +132,14 @@ fn a_build_after_the_reset_asks_once_too() {
     assert!(space.report()["parked"].is_null(), "its reset is over");
     space.run(&["build"]).exits(3);
     assert_eq!(server.total(), before + 1, "one probe");
+    // Nor do all ask where the clock was set back since.
+    reset_in(&space, 7200);
+    let mut parked = space.json(".planexe/parked.json");
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
+    parked["models"][0]["seen_utc"] = later.to_string().into();
+    space.write(".planexe/parked.json", parked.to_string());
+    space.run(&["build"]).exits(3);
+    assert_eq!(server.total(), before + 2, "one probe");
     reset_in(&space, 0);
     server.script(|_| Answer::Default);
     space.build().says(&["answers again"]);

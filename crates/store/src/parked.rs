@@ -2,7 +2,7 @@
 //! after a reboot knows them too, and starts no call in vain.
 //!
 //! The times are what servers said, or whoever wrote the file: a wait is never longer than the one that was noted, nor
-//! than a week, and one noted in the future counts for nothing.
+//! than a week, and one noted in the future is over: one call finds out.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -43,13 +43,13 @@ impl ParkedModel {
         (left > 0.0).then(|| Duration::from_secs_f64(left))
     }
 
-    /// Seconds until its limit is over, negative after that; none where its times say nothing.
+    /// Seconds until its limit is over, none left after that; none at all where its times cannot be read.
     fn left_s(&self) -> Option<f64> {
         let now = clock::now_utc();
         let noted = clock::seconds_between(&self.seen_utc, &self.until_utc)?;
         let since = clock::seconds_between(&self.seen_utc, &now)?;
         let left = clock::seconds_between(&now, &self.until_utc)?.min(noted).min(LONGEST);
-        (since >= 0.0).then_some(left)
+        Some(if since < 0.0 { 0.0 } else { left })
     }
 
     /// When it may be asked again, by the clock of the wall.
