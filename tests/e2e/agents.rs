@@ -361,15 +361,27 @@ fn an_agent_without_credits_is_started_once() {
 /// Claude Code was seen to print its result and never to end.
 #[test]
 fn the_answer_of_one_that_hangs_after_it_counts() {
-    for (api, script) in [("claude", CLAUDE), ("codex", CODEX), ("gemini", GEMINI)] {
-        for (end, keys) in [("sleep 600", ""), ("exec >&- 2>&-; sleep 600", "timeouts = { total = \"2s\" }")]
-        {
-            let space = space(api, &format!("{script}echo $$ > ../pid\n{end}\n"), keys, ONE);
-            space.build();
-            assert_eq!((space.read("a.txt").trim(), starts(&space)), ("It holds.", 1), "{api}: {end}");
-            super::crash::wait_until_gone(said(&space, "pid").trim());
-        }
+    const TIME: &str = "timeouts = { total = \"2s\" }";
+    for (api, script, end, keys) in [
+        ("claude", CLAUDE, "sleep 600", ""),
+        ("claude", CLAUDE, "exec >&- 2>&-; sleep 600", TIME),
+        ("codex", CODEX, "sleep 600", TIME),
+        ("gemini", GEMINI, "sleep 600", TIME),
+    ] {
+        let space = space(api, &format!("{script}echo $$ > ../pid\n{end}\n"), keys, ONE);
+        space.build();
+        assert_eq!((space.read("a.txt").trim(), starts(&space)), ("It holds.", 1), "{api}: {end}");
+        super::crash::wait_until_gone(said(&space, "pid").trim());
     }
+}
+
+#[test]
+fn the_limit_of_one_that_hangs_after_it_parks_it() {
+    let failed = r#"echo '{"type":"turn.failed","error":{"message":"You have hit your usage limit. Try again in 2 hours."}}'"#;
+    let script = format!("{failed}\nsleep 600\n");
+    let space = space("codex", &script, "timeouts = { total = \"2s\" }", ONE);
+    space.run(&["build"]).exits(3).says(&["parked: agent"]);
+    assert_eq!(starts(&space), 1);
 }
 
 /// The piece that cannot be read may have been the answer, or of it.

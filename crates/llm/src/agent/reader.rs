@@ -28,7 +28,7 @@ pub(crate) struct Found {
     pub(super) http_status: Option<u16>,
     /// A line about a limit that is reached.
     pub(super) limit: String,
-    /// The line that ends every answer was there.
+    /// The line that ends every answer, or says why there is none, was there.
     pub(super) is_whole: bool,
     /// What cannot be read: the line that is to end the answer, or, if no line is known, the first one.
     pub(super) unread: Option<String>,
@@ -142,7 +142,11 @@ impl Reader {
                     ..Usage::default()
                 };
             }
-            ("turn.failed", _) => found.error = text(&line["error"]["message"]),
+            ("turn.failed", _) => {
+                found.is_whole = true;
+                let said = text(&line["error"]["message"]).or(found.error.take());
+                found.error = said.or_else(|| Some(without_words(line)));
+            }
             ("error", _) => found.error = text(&line["message"]),
             _ => {}
         }
