@@ -85,9 +85,10 @@ impl Driver<'_> {
             return Ok(());
         }
         let ceiling = &ctx.providers.ceiling;
-        // What answers used is known once they are counted. Where the limit is reached the build stops, and those who wait
+        // What answers used is known once they are taken and counted. Where the limit is reached the build stops, and those who wait
         // here leave.
-        if (ceiling.limits_use() && state.uncounted > 0) || !ceiling.may_submit() {
+        let is_uncounted = state.uncounted > 0 || !state.ready.is_empty();
+        if (ceiling.limits_use() && is_uncounted) || !ceiling.may_submit() {
             state.since = Some(now.at);
             state.flush = false;
             return Ok(());
