@@ -85,8 +85,8 @@ impl Driver<'_> {
             return Ok(());
         }
         let ceiling = &ctx.providers.ceiling;
-        // What answers used is known once they are taken and counted. Where the limit is reached the build stops, and those who wait
-        // here leave.
+        // What answers used is known once they are taken and counted. Where the limit is reached the build stops, and those
+        // who wait here leave.
         let is_uncounted = state.uncounted > 0 || !state.ready.is_empty();
         if (ceiling.limits_use() && is_uncounted) || !ceiling.may_submit() {
             state.since = Some(now.at);
