@@ -376,6 +376,17 @@ fn the_answer_of_one_that_hangs_after_it_counts() {
 }
 
 #[test]
+fn a_whole_answer_counts_however_its_program_ends() {
+    for (api, script) in [("claude", CLAUDE), ("codex", CODEX), ("gemini", GEMINI)] {
+        for end in ["exit 1", "kill -9 $$"] {
+            let space = space(api, &format!("{script}{end}\n"), "", ONE);
+            space.build();
+            assert_eq!((space.read("a.txt").trim(), starts(&space)), ("It holds.", 1), "{api}: {end}");
+        }
+    }
+}
+
+#[test]
 fn the_limit_of_one_that_hangs_after_it_parks_it() {
     let failed = r#"echo '{"type":"turn.failed","error":{"message":"You have hit your usage limit. Try again in 2 hours."}}'"#;
     let script = format!("{failed}\nsleep 600\n");

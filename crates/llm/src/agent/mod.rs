@@ -147,7 +147,10 @@ impl Agent {
 
     /// Why there is no answer, if there is none.
     fn fault(&self, found: &Found, heard: &Heard, native: bool) -> Option<CallError> {
-        let exited = heard.status.success();
+        // An answer with its end mark was paid for, however its program ends after it.
+        let has_answer =
+            found.is_whole && found.answer.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let exited = heard.status.success() || has_answer;
         let stderr = super::command::last_words(&heard.stderr);
         // One that is printed as the answer of an agent that says all went well, or in its place.
         let printed = found.answer.clone().or_else(|| (!found.is_whole).then(|| stderr.clone()));
