@@ -11,10 +11,10 @@ use crate::ops::list;
 use crate::ops::status::{Seen, every_task, look};
 use crate::ops::wait::news_of;
 use planexe_base::run_phase::RunPhase;
-use planexe_base::style::clean;
+use planexe_base::style::{self, clean};
 use planexe_store::index::Index;
 use planexe_ui::views::news::Cursor;
-use planexe_ui::views::{StatusView, TaskView, hint_of, reason_of};
+use planexe_ui::views::{ParkedView, StatusView, TaskView, hint_of, reason_of};
 
 /// What to do while all is well.
 pub(super) const WAIT: &str = "`plan_wait` with this `cursor` until something happens";
@@ -29,7 +29,7 @@ pub(super) fn seen(plan: &Plan) -> Seen {
 
 /// A text of a length an agent has room for.
 pub(super) fn short(text: &str) -> String {
-    let text = planexe_base::style::clean_lines(text);
+    let text = style::clean_lines(text);
     match text.char_indices().nth(SAID) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
@@ -103,6 +103,19 @@ pub(super) fn condensed(plan: &Plan, seen: &Seen, status: &StatusView) -> Result
     ] {
         put(&mut answer, name, value);
     }
+    let parked = status.parked.iter().map(|parked| {
+        json!({
+            "model": parked.model,
+            "until_utc": parked.until_utc,
+            "left_s": parked.left_s.round(),
+            "message": short(&parked.message),
+        })
+    });
+    put(
+        &mut answer,
+        "parked",
+        Some(parked.collect::<Vec<Value>>()).filter(|all| !all.is_empty()).map(Value::from),
+    );
     put_quality(&mut answer, status);
     if matches!(phase, RunPhase::Stopped | RunPhase::Waiting) {
         put(&mut answer, "stopped_because", plan.opened.store.why_stopped().map(|why| json!(short(&why))));
@@ -215,7 +228,12 @@ fn stale(status: &StatusView) -> usize {
 
 fn number(tasks: usize) -> String {
     let is = if tasks == 1 { "is" } else { "are" };
-    format!("{} {is}", planexe_base::style::count(tasks as u64, "task"))
+    format!("{} {is}", style::count(tasks as u64, "task"))
+}
+
+/// The model whose usage limit is over first.
+fn first_reset(status: &StatusView) -> Option<&ParkedView> {
+    status.parked.iter().min_by(|one, other| one.left_s.total_cmp(&other.left_s))
 }
 
 /// What to do next, in one sentence.
@@ -255,7 +273,15 @@ pub(super) fn next(plan: &Plan, seen: &Seen, status: &StatusView) -> String {
         RunPhase::NeverStarted => "`plan_resume` starts it".to_owned(),
         RunPhase::Paused => "`plan_resume` lets it continue".to_owned(),
         RunPhase::Aborted => "it was aborted; `plan_resume` with `force: true` continues it all the same".to_owned(),
-        _ => "`plan_resume` continues from there".to_owned(),
+        _ => match first_reset(status) {
+            Some(parked) => format!(
+                "the usage limit of `{}` is over at {}, in {}: `plan_resume` then. Before that it asks nothing of this model",
+                clean(&parked.model),
+                clean(&parked.until_utc),
+                style::elapsed(parked.left_s)
+            ),
+            None => "`plan_resume` continues from there".to_owned(),
+        },
     }
 }
 

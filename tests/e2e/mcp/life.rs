@@ -259,6 +259,27 @@ fn each(names: &[&str]) -> String {
 }
 
 #[test]
+fn a_usage_limit_is_told_with_its_reset() {
+    let server = FakeLlm::scripted(|_| {
+        let body = r#"{"error":{"message":"The usage limit has been reached","type":"usage_limit_reached"}}"#;
+        Answer::Http(429, vec![("retry-after", "3600".into())], body.to_owned())
+    });
+    let space = space(&server, CHAIN);
+    let mut client = Client::of(&space);
+    let id = client.create("Build a bridge.");
+    let end = client.wait_for_end(&id);
+    assert_eq!((&end["phase"], &end["parked"][0]["model"]), (&"stopped".into(), &"fake".into()), "{end:#}");
+    let left = end["parked"][0]["left_s"].as_f64().expect("seconds");
+    assert!((3500.0..=3600.0).contains(&left), "{end:#}");
+    let next = end["next"].as_str().expect("what is next");
+    let until = end["parked"][0]["until_utc"].as_str().expect("a time");
+    assert!(next.contains("`plan_resume` then") && next.contains(until), "{next}");
+    client.call("plan_resume", json!({ "plan_id": id }));
+    client.wait_for_end(&id);
+    assert_eq!(server.total(), 1, "nothing is asked before the reset");
+}
+
+#[test]
 fn a_person_that_is_needed_is_named_and_no_tool_stands_in() {
     let server = FakeLlm::new();
     let tasks = "[task.sign]\ninputs = [\"a.txt\"]\noutputs = [\"sign.txt\"]\nhuman = \"Read a.txt\"\n";
