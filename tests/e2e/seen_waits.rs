@@ -126,7 +126,7 @@ here=$(dirname "$0")
 case $1 in
 submit)
     shift
-    n=$(cat "$here/last" 2>/dev/null || echo 0); n=$((n + 1)); echo $n > "$here/last"
+    n=1; while ! mkdir "$here/job.$n" 2>/dev/null; do n=$((n + 1)); done; echo $n > "$here/last"
     setsid sh -c 'while [ ! -e begin ] && [ -e pipeline.toml ]; do sleep 0.02; done; exec "$@"' q "$@" > /dev/null 2>&1 < /dev/null &
     echo $! > "$here/pid.$n"
     echo "id: j-$n"

@@ -9,7 +9,7 @@ echo "$*" >> "$here/calls"
 case $1 in
 submit)
     shift
-    n=$(cat "$here/last" 2>/dev/null || echo 0); n=$((n + 1)); echo $n > "$here/last"
+    n=1; while ! mkdir "$here/job.$n" 2>/dev/null; do n=$((n + 1)); done; echo $n > "$here/last"
     setsid "$@" > /dev/null 2>&1 < /dev/null &
     echo $! > "$here/pid.$n"
     echo "Job submitted, id: j-$n"

@@ -15,7 +15,7 @@ if [ -e "$here/away" ]; then echo "sbatch: error: Unable to contact slurm contro
 /// Takes a job and starts it. `queue`: it waits; `deaf`: it is taken, and told to nobody; `die`: planexe is killed before
 /// it hears of it; `drop`: and the job is not taken either.
 const SBATCH: &str = r#"
-n=$(cat "$here/last" 2>/dev/null || echo 0); n=$((n + 1)); echo $n > "$here/last"
+n=1; while ! mkdir "$here/job.$n" 2>/dev/null; do n=$((n + 1)); done; echo $n > "$here/last"
 name=; array=
 for word; do case $word in --job-name=*) name=${word#*=} ;; --array=0-*) array=${word#*=0-} ;; esac; script=$word; done
 if [ -e "$here/drop" ]; then rm "$here/drop"; kill -9 $PPID; exit 1; fi
