@@ -378,7 +378,7 @@ fn nothing_begins_where_nobody_can_listen() {
     let space = Space::new();
     space.write("pipeline.toml", "[task.a]\noutputs = [\"a.txt\"]\ncommand = \"echo a > $out\"\n");
     let planexe = space.root().join("planexe");
-    std::fs::copy(env!("CARGO_BIN_EXE_planexe"), &planexe).expect("a copy of planexe");
+    crate::support::copy_program(env!("CARGO_BIN_EXE_planexe"), &planexe);
     for folder in [space.root(), space.dir().to_owned()] {
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o777)).expect("permissions");
     }

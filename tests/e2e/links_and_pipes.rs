@@ -120,7 +120,7 @@ fn a_run_that_another_user_keeps_closed_is_said_to_be_his() {
         fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("an open folder");
     }
     let copy = space.root().join("planexe");
-    fs::copy(planexe, &copy).expect("a copy");
+    crate::support::copy_program(planexe, &copy);
     let before = space.everything();
     for command in [&["build"][..], &["clean", "a", "--yes"]] {
         let args = [&to_nobody[..], &[copy.to_str().expect("a path")], command].concat();

@@ -53,6 +53,14 @@ pub fn space(server: &FakeLlm, tasks: &str) -> Space {
     space
 }
 
+/// Copies a program that is to be started. Another process does it: one that a test beside this one starts meanwhile would
+/// hold the file open for writing, and it could not be executed ("text file busy").
+#[allow(dead_code, reason = "not every test starts a copy")]
+pub fn copy_program(from: impl AsRef<std::ffi::OsStr>, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg(from).arg(to).status().expect("cp");
+    assert!(copied.success(), "a copy at {}", to.display());
+}
+
 /// How often each task was called, for comparing with [`FakeLlm::counts`].
 pub fn counts<const N: usize>(all: [(&str, usize); N]) -> BTreeMap<String, usize> {
     all.into_iter().map(|(task, n)| (task.to_owned(), n)).collect()
